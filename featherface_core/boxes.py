@@ -1,0 +1,125 @@
+"""Anchors, box coding, IoU and NMS: pure functions of NumPy arrays, shared by every path from network to faces.
+
+The anchors and the coding are RetinaFace's (Deng et al. 2020, https://arxiv.org/abs/1905.00641), from SSD (Liu et al. 2016).
+The deployment package carries these functions as they stand here, so they use NumPy and each other alone.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+STRIDES = (8, 16, 32)
+ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
+ANCHORS_PER_CELL = 2
+VARIANCES = (0.1, 0.2)
+
+
+def count_anchors(height: int, width: int) -> int:
+    """Anchors of a picture of ``height`` x ``width`` pixels.
+
+    >>> count_anchors(640, 640)
+    16800
+    """
+    return sum(ANCHORS_PER_CELL * -(-height // s) * -(-width // s) for s in STRIDES)
+
+
+def make_anchors(
+    height: int,
+    width: int,
+    strides: tuple[int, ...] = STRIDES,
+    sizes: tuple[tuple[int, ...], ...] = ANCHOR_SIZES,
+) -> Floats:
+    """Anchors (A, 4): centre x, centre y, width, height, in pixels of the network's input of ``height`` x ``width``.
+
+    They run over levels, then rows, columns and sizes, as the network's outputs do.
+    """
+    levels = []
+    for stride, level_sizes in zip(strides, sizes, strict=True):
+        rows, columns = -(-height // stride), -(-width // stride)
+        y, x, size = np.meshgrid(
+            (np.arange(rows) + 0.5) * stride, (np.arange(columns) + 0.5) * stride, level_sizes, indexing="ij"
+        )
+        levels.append(np.stack((x, y, size, size), -1).reshape(-1, 4))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def decode_boxes(regressions: Floats, anchors: Floats, variances: tuple[float, float] = VARIANCES) -> Floats:
+    """Regressions (n, 4) and their anchors (n, 4) to boxes (n, 4): x1, y1, x2, y2 in pixels."""
+    centres = anchors[:, :2] + regressions[:, :2] * variances[0] * anchors[:, 2:]
+    # a float32 exponential overflows at 88: a diverged network then gives huge boxes, not infinite ones
+    half = anchors[:, 2:] * np.exp(np.minimum(regressions[:, 2:] * variances[1], 60.0)) / 2
+    return np.concatenate((centres - half, centres + half), 1)
+
+
+def encode_boxes(boxes: Floats, anchors: Floats, variances: tuple[float, float] = VARIANCES) -> Floats:
+    """The inverse of ``decode_boxes``; boxes of zero width or height give -inf."""
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    moved = (centres - anchors[:, :2]) / (variances[0] * anchors[:, 2:])
+    with np.errstate(divide="ignore"):
+        return np.concatenate((moved, np.log(sizes / anchors[:, 2:]) / variances[1]), 1)
+
+
+def decode_landmarks(regressions: Floats, anchors: Floats, variances: tuple[float, float] = VARIANCES) -> Floats:
+    """Regressions (n, 10) and their anchors (n, 4) to five points (n, 5, 2): x, y in pixels."""
+    points = regressions.reshape(-1, 5, 2)
+    return anchors[:, None, :2] + points * variances[0] * anchors[:, None, 2:]
+
+
+def encode_landmarks(points: Floats, anchors: Floats, variances: tuple[float, float] = VARIANCES) -> Floats:
+    """The inverse of ``decode_landmarks``: (n, 5, 2) to (n, 10)."""
+    return ((points - anchors[:, None, :2]) / (variances[0] * anchors[:, None, 2:])).reshape(-1, 10)
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union of boxes (n, 4) and (m, 4), x1 y1 x2 y2: (n, m), 0 to 1. A box without area gives 0."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap = np.clip(high - low, 0, None).prod(2)
+    area_a = np.clip(a[:, 2:] - a[:, :2], 0, None).prod(1)
+    area_b = np.clip(b[:, 2:] - b[:, :2], 0, None).prod(1)
+    union = area_a[:, None] + area_b[None, :] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def nms(boxes: Floats, scores: Floats, threshold: float, top_k: int = 0) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression: indices of the boxes kept, best first; ties keep the earlier box.
+
+    A box goes if its IoU with a better box that stays is above ``threshold``. top_k: how many to keep at most, 0 for all.
+    """
+    order = np.argsort(-scores, kind="stable")
+    x1, y1, x2, y2 = (np.ascontiguousarray(column) for column in boxes[order].T)
+    areas = np.clip(x2 - x1, 0, None) * np.clip(y2 - y1, 0, None)
+    alive = np.arange(len(order))
+    kept: list[int] = []
+    while alive.size and (not top_k or len(kept) < top_k):
+        best, rest = alive[0], alive[1:]
+        kept.append(order[best])
+        width = np.clip(np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest]), 0, None)
+        height = np.clip(np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest]), 0, None)
+        overlap = width * height
+        # compared without division, so that boxes without area are kept
+        alive = rest[overlap <= threshold * (areas[best] + areas[rest] - overlap)]
+    return np.array(kept, dtype=np.intp)
+
+
+def postprocess(
+    regressions: Floats,
+    scores: Floats,
+    landmarks: Floats,
+    anchors: Floats,
+    score: float,
+    nms_iou: float,
+    top_k: int = 0,
+    variances: tuple[float, float] = VARIANCES,
+) -> tuple[Floats, Floats, Floats]:
+    """One picture's network outputs (A, 4), (A, 2), (A, 10) to boxes (n, 4), scores (n,), points (n, 5, 2), best first.
+
+    In pixels of the network's input. Anchors with a score above ``score`` alone are decoded.
+    """
+    faces = np.flatnonzero(scores[:, 1] > score)
+    face_scores, face_anchors = scores[faces, 1], anchors[faces]
+    boxes = decode_boxes(regressions[faces], face_anchors, variances)
+    kept = nms(boxes, face_scores, nms_iou, top_k)
+    points = decode_landmarks(landmarks[faces[kept]], face_anchors[kept], variances)
+    return boxes[kept], face_scores[kept], points

@@ -1,0 +1,278 @@
+"""Configuration: frozen dataclasses, and a YAML reader that names the key that is wrong. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from featherface_core.errors import ConfigError, did_you_mean
+
+MIN_SIZE = 32  # the coarsest stride: below it the last feature map would be empty
+
+AttentionKind = Literal["none", "cbam", "shared-cbam"]
+NeckKind = Literal["bifpn", "bifpn-light"]
+ContextKind = Literal["deformable", "plain", "grouped"]
+ShuffleKind = Literal["none", "groups-2", "groups-half", "bottleneck", "light"]
+
+Config = TypeVar("Config")
+
+
+def _check_choice(name: str, value: object, kind: Any) -> None:
+    choices = get_args(kind)
+    if value not in choices:
+        raise ConfigError(f"{name} {value!r} is not known", did_you_mean(str(value), choices))
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name} {value!r} is not a number", f"use a number from {low} to {high}")
+    if not low <= value <= high:
+        raise ConfigError(f"{name} {value} is out of range", f"use {low} to {high}")
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Attention at one site (after the backbone, or after the neck), applied as relu(attention(x) + x).
+
+    kind: ``none``; ``cbam`` (Woo et al. 2018: a channel gate and a spatial gate at each level);
+    ``shared-cbam`` (one spatial gate for the three levels). reduction: divisor of the channel gate's hidden layer.
+    """
+
+    kind: AttentionKind = "none"
+    reduction: int = 16
+
+    def __post_init__(self) -> None:
+        _check_choice("attention kind", self.kind, AttentionKind)
+        _check_range("attention reduction", self.reduction, 1, 64)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A FeatherFace network.
+
+    width: channels of the neck, context and heads (a multiple of 4, 8 to 512). cells: BiFPN cells (1 to 8).
+    context: SSH module with ``deformable`` (DCNv2), ``plain`` or ``grouped`` 3x3 convolutions. shuffle:
+    ``groups-2`` views the channels as (2, C/2) and transposes, ``groups-half`` as (C/2, 2);
+    ``bottleneck`` follows groups-half with 1x1, depthwise 3x3, 1x1; ``light`` views them as (4, C/4)
+    and follows with two grouped 1x1. Raises ConfigError on a combination that cannot be built.
+    """
+
+    name: str = "custom"
+    width: int = 52
+    cells: int = 3
+    neck: NeckKind = "bifpn"
+    backbone_attention: AttentionConfig = AttentionConfig("cbam", 16)
+    neck_attention: AttentionConfig = AttentionConfig("none", 16)
+    context: ContextKind = "deformable"
+    shuffle: ShuffleKind = "groups-2"
+
+    def __post_init__(self) -> None:
+        _check_range("width", self.width, 8, 512)
+        _check_range("cells", self.cells, 1, 8)
+        _check_choice("neck", self.neck, NeckKind)
+        _check_choice("context", self.context, ContextKind)
+        _check_choice("shuffle", self.shuffle, ShuffleKind)
+        needs = {"deformable": 4, "plain": 4, "grouped": 16}[self.context]
+        if self.shuffle == "light":
+            needs = max(needs, 8)
+        if self.width % needs:
+            raise ConfigError(
+                f"width {self.width} does not divide into {needs} for context {self.context!r}, shuffle {self.shuffle!r}",
+                f"use {self.width // needs * needs or needs} or {(self.width // needs + 1) * needs}",
+            )
+        if self.neck_attention.kind == "cbam" and self.width < self.neck_attention.reduction:
+            raise ConfigError(
+                f"neck_attention.reduction {self.neck_attention.reduction} leaves no hidden channel at width {self.width}",
+                f"use a reduction of at most {self.width}",
+            )
+
+
+@dataclass(frozen=True)
+class PostprocessConfig:
+    """From network outputs to faces: scores strictly above ``score``, greedy NMS at IoU ``nms``, ``top_k`` best kept.
+
+    score, nms: 0 to 1. top_k: faces per picture at most, 0 for no limit.
+    """
+
+    score: float = 0.5
+    nms: float = 0.4
+    top_k: int = 750
+
+    def __post_init__(self) -> None:
+        _check_range("--score", self.score, 0.0, 1.0)
+        _check_range("--nms", self.nms, 0.0, 1.0)
+        _check_range("--top-k", self.top_k, 0, 1_000_000)
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """What ``featherface detect`` does with each picture.
+
+    size: long side in pixels that pictures are scaled to, None for their own size. batch: pictures of equal shape that
+    go through the network together. threads: CPU threads, 0 for the runtime's choice. device: a torch device.
+    """
+
+    size: int | None = None
+    batch: int = 1
+    post: PostprocessConfig = PostprocessConfig()
+    device: str = "cpu"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check_size("--size", self.size)
+        _check_range("--batch", self.batch, 1, 1024)
+        _check_range("--threads", self.threads, 0, 1024)
+
+
+DEFAULT_TEST_SIZES = ("320", "416", "640", "832", "32", "97x33", "333x517")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What ``featherface export`` makes and proves.
+
+    dynamic: batch, height and width are free (32 or more, odd too); otherwise fixed to ``size`` (height, width) and batch 1.
+    test_sizes, test_batches: what is compared with PyTorch. opset: ONNX operator set, 19 (first with DeformConv) to 23.
+    tolerance: largest difference of a raw output from PyTorch's, relative to max(1, |value|).
+    """
+
+    dynamic: bool = True
+    size: tuple[int, int] = (640, 640)
+    test_sizes: tuple[tuple[int, int], ...] = ((320, 320), (640, 640), (333, 517))
+    test_batches: tuple[int, ...] = (1, 2)
+    opset: int = 19
+    simplify: bool = False
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        for size in (self.size, *self.test_sizes):
+            for side in size:
+                check_size("size", side)
+        _check_range("--opset", self.opset, 19, 23)
+
+
+def check_size(name: str, side: int) -> None:
+    """Raise ConfigError unless ``side`` (pixels) is one the network can take."""
+    if not MIN_SIZE <= side <= 32768:
+        raise ConfigError(
+            f"{name} {side} is out of range", f"use {MIN_SIZE} to 32768 pixels: the coarsest stride is 32"
+        )
+
+
+def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
+    """(height, width) pairs from "320,416,480x640": a side alone is a square. Brackets and spaces may stand around it.
+
+    >>> parse_sizes("[320, 480x640]")
+    ((320, 320), (480, 640))
+    """
+    sizes = []
+    for part in text.strip().strip("[]()").replace(" ", "").split(","):
+        height, cross, width = part.lower().partition("x")
+        try:
+            sizes.append((int(height), int(width if cross else height)))
+        except ValueError:
+            raise ConfigError(
+                f"size {part!r} in {text!r} is not a number or HEIGHTxWIDTH", "write 640 or 480x640"
+            ) from None
+        for side in sizes[-1]:
+            check_size("size", side)
+    return tuple(sizes)
+
+
+def configs_folder() -> Path:
+    """The folder of shipped YAML files: inside the wheel, or beside the packages in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def find_config(path: Path) -> Path:
+    """``path`` itself, or the shipped file of that name below ``configs_folder()``."""
+    if path.is_file():
+        return path
+    for shipped in (configs_folder() / path, configs_folder().parent / path):
+        if shipped.is_file():
+            return shipped
+    shipped_names = sorted(str(p.relative_to(configs_folder())) for p in configs_folder().rglob("*.yaml"))
+    raise ConfigError(f"config file {path} does not exist", "shipped: " + ", ".join(shipped_names))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises ConfigError with the line of a syntax error."""
+    import yaml
+
+    path = find_config(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(
+            f"{place} is not YAML: {getattr(problem, 'problem', problem)}", "check the indentation"
+        ) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"cannot read {path}: {problem}", "is it a text file that you may read?") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no keys", "write lines such as 'width: 40'")
+    return content
+
+
+def with_values(base: Config, values: Mapping[str, Any], place: str) -> Config:
+    """A copy of the dataclass ``base`` with ``values``, nested mappings merged; unknown keys and wrong types refused.
+
+    place: the file or option that ``values`` come from, for the message.
+    """
+    known = {field.name: field for field in fields(base)}  # type: ignore[arg-type]
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {str(key)!r} in {place}", did_you_mean(str(key), known))
+        current = getattr(base, key)
+        if is_dataclass(current) and isinstance(value, Mapping):
+            changed[key] = with_values(current, value, f"{place}: {key}")
+        else:
+            changed[key] = value
+    try:
+        return _validated(replace(base, **changed))  # type: ignore[type-var]
+    except ConfigError as problem:
+        if problem.message.endswith(f"({place})"):
+            raise
+        raise ConfigError(f"{problem.message} ({place})", problem.hint) from None
+
+
+def _validated(config: Config) -> Config:
+    """Check the types of a dataclass built from outside values, with pydantic's strict rules."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    for field in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            continue
+        try:
+            TypeAdapter(field.type, config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError as problem:
+            reason = problem.errors()[0]["msg"]
+            raise ConfigError(
+                f"{field.name}: {value!r} cannot be used: {reason}", "see the example files in configs/"
+            ) from None
+    return config
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["width=40", "neck_attention.kind=cbam"]`` as a nested mapping; values are read as YAML."""
+    import yaml
+
+    nested: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {pair!r} is not KEY=VALUE", "for example --set width=40")
+        place = nested
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {pair!r}: the value is not YAML", "for example --set width=40") from None
+    return nested

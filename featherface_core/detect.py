@@ -1,0 +1,219 @@
+"""From pictures to faces: one pre-processing and one post-processing, over PyTorch or onnxruntime.
+
+Loads torch only for a TorchDetector, onnxruntime only for an OnnxDetector.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from featherface_core import boxes
+from featherface_core.config import PostprocessConfig
+from featherface_core.errors import ConfigError, MissingPackageError, WeightsError
+from featherface_core.pictures import MEAN, Picture, prepare
+from featherface_core.results import Detections, Floats
+
+if TYPE_CHECKING:
+    from featherface_core.models.featherface import FeatherFace
+
+METADATA_KEY = "featherface"
+METADATA_SCHEMA = 1
+
+
+class Network(Protocol):
+    """Anything that turns pixels (N, 3, H, W) into (N, A, 4), (N, A, 2), (N, A, 10), float32.
+
+    fixed: the only (batch, height, width) it takes, or None for any of 32 pixels or more.
+    """
+
+    fixed: tuple[int, int, int] | None
+
+    def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
+        """One forward pass."""
+        ...
+
+
+class Detector:
+    """Finds faces in pictures.
+
+    network: the forward pass. constants: mean, strides, anchor sizes and variances it was trained with
+    (``default_constants()``'s keys).
+    """
+
+    def __init__(self, network: Network, constants: dict[str, Any]) -> None:
+        self.network = network
+        self.mean = tuple(constants["mean"])
+        self.strides = tuple(constants["strides"])
+        self.anchor_sizes = tuple(tuple(sizes) for sizes in constants["anchor_sizes"])
+        self.variances = (float(constants["variances"][0]), float(constants["variances"][1]))
+
+    def prepare(self, picture: Picture, size: int | None = None) -> tuple[Floats, tuple[float, float]]:
+        """Network input (3, h, w) and the scales (x, y) of a BGR picture; size: its long side, None for its own."""
+        canvas = self.network.fixed[1:] if self.network.fixed else None
+        return prepare(picture, size, self.mean, canvas)
+
+    def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
+        """Prepared pictures of one shape, (N, 3, h, w), to faces in pixels of the original pictures."""
+        anchors = _anchors(*pixels.shape[2:], self.strides, self.anchor_sizes)
+        outputs = self.network.run(pixels)
+        found = []
+        for regressions, scores, landmarks, scale in zip(*outputs, scales, strict=True):
+            face_boxes, face_scores, points = boxes.postprocess(
+                regressions, scores, landmarks, anchors, post.score, post.nms, post.top_k, self.variances
+            )
+            xy = np.array(scale, np.float32)
+            found.append(Detections(face_boxes / np.tile(xy, 2), face_scores, points / xy))
+        return found
+
+    def detect(self, picture: Picture, size: int | None = None, post: PostprocessConfig | None = None) -> Detections:
+        """The faces of one BGR uint8 picture (H, W, 3).
+
+        size: long side in pixels to scale it to, None for its own size.
+        """
+        pixels, scale = self.prepare(picture, size)
+        return self.run(pixels[None], [scale], post or PostprocessConfig())[0]
+
+
+class TorchDetector(Detector):
+    """Detection with a PyTorch network.
+
+    >>> from featherface_core import TorchDetector, load_model, read_picture
+    >>> faces = TorchDetector(load_model("v1.safetensors")).detect(read_picture("me.jpg"))  # doctest: +SKIP
+    """
+
+    def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
+        super().__init__(TorchNetwork(model, device, threads), default_constants())
+
+
+class OnnxDetector(Detector):
+    """Detection with an ONNX file of ours through onnxruntime; all constants come from the file. Loads no torch.
+
+    Raises WeightsError for a file that is missing, damaged, or not exported by this project.
+
+    >>> from featherface_core import OnnxDetector, read_picture
+    >>> faces = OnnxDetector("featherface_v2.onnx").detect(read_picture("me.jpg"))  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        network = OnnxNetwork(path, threads)
+        self.description = network.description
+        super().__init__(network, self.description["constants"])
+
+
+class TorchNetwork:
+    """The forward pass of a PyTorch model. device: cpu, cuda, cuda:1, mps. threads: CPU threads, 0 for torch's choice."""
+
+    fixed = None
+
+    def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
+        import torch
+
+        try:
+            self.device = torch.device(device)
+            self.model = model.eval().to(self.device)
+        except (RuntimeError, AssertionError) as problem:
+            reason = str(problem).splitlines()[0]
+            raise ConfigError(f"--device {device!r} cannot be used: {reason}", "use --device cpu") from None
+        if threads:
+            torch.set_num_threads(threads)
+
+    def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
+        """One forward pass."""
+        import torch
+
+        with torch.inference_mode():
+            outputs = self.model(torch.from_numpy(pixels).to(self.device))
+        first, second, third = (output.float().cpu().numpy() for output in outputs)
+        return first, second, third
+
+
+class OnnxNetwork:
+    """The forward pass of an ONNX file; ``description`` is the JSON that its metadata holds."""
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        ort = import_onnxruntime()
+        path = Path(path)
+        if not path.is_file():
+            raise WeightsError(f"ONNX file {path} does not exist", "make one with: featherface export")
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = threads
+        try:
+            self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as problem:  # onnxruntime has no common base class for its errors
+            reason = str(problem).splitlines()[0][:160] if str(problem) else type(problem).__name__
+            raise WeightsError(
+                f"onnxruntime cannot load {path}: {reason}", "export it again: featherface export"
+            ) from None
+        self.description = _read_description(path, self.session.get_modelmeta().custom_metadata_map)
+        shape = self.session.get_inputs()[0].shape
+        self.input = self.session.get_inputs()[0].name
+        self.fixed = (shape[0], shape[2], shape[3]) if all(isinstance(n, int) for n in shape) else None
+        self.outputs = ["bbox_regressions", "classifications", "landmarks"]
+
+    def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
+        """One forward pass; a file with a fixed batch runs as often as it takes."""
+        if self.fixed and pixels.shape[0] > self.fixed[0]:
+            parts = [self.session.run(self.outputs, {self.input: pixels[i : i + 1]}) for i in range(pixels.shape[0])]
+            first, second, third = (np.concatenate(part) for part in zip(*parts, strict=True))
+        else:
+            first, second, third = self.session.run(self.outputs, {self.input: pixels})
+        return first, second, third
+
+
+def default_constants() -> dict[str, Any]:
+    """What every network of this project is trained with; exported files carry their own copy."""
+    return {
+        "colour_order": "BGR",
+        "mean": list(MEAN),
+        "scale": 1.0,
+        "layout": "NCHW",
+        "dtype": "float32",
+        "minimum_side": 32,
+        "strides": list(boxes.STRIDES),
+        "anchor_sizes": [list(sizes) for sizes in boxes.ANCHOR_SIZES],
+        "variances": list(boxes.VARIANCES),
+    }
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module. Raises MissingPackageError where it is not installed or broken."""
+    try:
+        import onnxruntime
+    except Exception as problem:  # a broken wheel fails with whatever its loader meets
+        raise MissingPackageError(
+            f"onnxruntime cannot be imported: {problem}", "pip install --force-reinstall onnxruntime"
+        ) from None
+    return onnxruntime
+
+
+@lru_cache(maxsize=16)
+def _anchors(height: int, width: int, strides: tuple[int, ...], sizes: tuple[tuple[int, ...], ...]) -> Floats:
+    anchors = boxes.make_anchors(height, width, strides, sizes)
+    anchors.flags.writeable = False
+    return anchors
+
+
+def _read_description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path} was not exported by this project: it holds no {METADATA_KEY!r} metadata",
+            "export it with: featherface export --weights FILE",
+        )
+    try:
+        description = json.loads(metadata[METADATA_KEY])
+        version = description["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise WeightsError(
+            f"{path} holds damaged {METADATA_KEY!r} metadata", "export it again: featherface export"
+        ) from None
+    if version != METADATA_SCHEMA:
+        raise WeightsError(
+            f"{path} has metadata schema {version}, this version reads {METADATA_SCHEMA}",
+            "export it again: featherface export",
+        )
+    return dict(description)

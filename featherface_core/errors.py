@@ -1,0 +1,60 @@
+"""Every failure a user can meet: one line that names the value and the place, and one hint with the fix."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class FeatherFaceError(Exception):
+    """A failure with its remedy.
+
+    message: one line that names the offending value and where it stands. hint: one line with the fix.
+    details: further lines (a list of tensors, say), shown under the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = tuple(details)
+
+
+class ConfigError(FeatherFaceError):
+    """An option or a config file that cannot be used."""
+
+    exit_code = 2
+
+
+class DataError(FeatherFaceError):
+    """A picture, video or label that cannot be read or written."""
+
+    exit_code = 3
+
+
+class WeightsError(FeatherFaceError):
+    """A weights file that cannot be read, or does not fit the network."""
+
+    exit_code = 4
+
+
+class ExportError(FeatherFaceError):
+    """An ONNX file that cannot be made, read or proven equal to PyTorch."""
+
+    exit_code = 5
+
+
+class MissingPackageError(FeatherFaceError):
+    """A package that is not installed, or is installed and broken."""
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """A hint that names the closest of ``known``, or lists them all.
+
+    >>> did_you_mean("v3", ["v1", "v2"])
+    "did you mean 'v1'? known: v1, v2"
+    """
+    names = sorted(known)
+    close = get_close_matches(value, names, n=1, cutoff=0.5)
+    listed = "known: " + ", ".join(names)
+    return f"did you mean {close[0]!r}? {listed}" if close else listed

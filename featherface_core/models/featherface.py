@@ -1,0 +1,52 @@
+"""The network: built parts in, tensors out."""
+
+import torch
+from torch import Tensor, nn
+
+from featherface_core.config import ModelConfig
+from featherface_core.models.attention import SiteAttention
+from featherface_core.models.backbone import TAP_CHANNELS, MobileNetV1Quarter
+from featherface_core.models.blocks import ChannelShuffle
+from featherface_core.models.context import build_context
+from featherface_core.models.heads import LevelHead
+from featherface_core.models.neck import BiFPN
+
+LEVELS = len(TAP_CHANNELS)
+
+
+class FeatherFace(nn.Module):
+    """Backbone, attention, neck, attention, context, shuffle, heads (Kim et al. 2025, FeatherFace).
+
+    Takes BGR pixels minus (104, 117, 123), float32, (N, 3, H, W), H and W at least 32. Returns box regressions (N, A, 4),
+    class scores (N, A, 2; softmax in evaluation mode, logits in training mode) and landmark regressions (N, A, 10), where
+    A = 2 x the sum over strides s of 8, 16, 32 of ceil(H/s) x ceil(W/s).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.backbone = MobileNetV1Quarter()
+        self.backbone_attention: nn.Module = (
+            nn.Identity()
+            if config.backbone_attention.kind == "none"
+            else SiteAttention(TAP_CHANNELS, config.backbone_attention)
+        )
+        self.neck = BiFPN(TAP_CHANNELS, width, config.cells, light=config.neck == "bifpn-light")
+        self.neck_attention: nn.Module = (
+            nn.Identity()
+            if config.neck_attention.kind == "none"
+            else SiteAttention((width,) * LEVELS, config.neck_attention)
+        )
+        self.context = nn.ModuleList(build_context(width, config.context) for _ in range(LEVELS))
+        self.shuffle = nn.ModuleList(ChannelShuffle(width, config.shuffle) for _ in range(LEVELS))
+        self.heads = nn.ModuleList(LevelHead(width) for _ in range(LEVELS))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) to (N, A, 4), (N, A, 2), (N, A, 10)."""
+        levels = self.backbone_attention(self.backbone(x))
+        levels = self.neck_attention(self.neck(levels))
+        levels = [shuffle(context(f)) for f, context, shuffle in zip(levels, self.context, self.shuffle, strict=True)]
+        outputs = [head(f) for f, head in zip(levels, self.heads, strict=True)]
+        boxes, classes, landmarks = (torch.cat([level[i] for level in outputs], 1) for i in range(3))
+        return boxes, classes if self.training else classes.softmax(-1), landmarks

@@ -1,0 +1,26 @@
+"""Detection heads: 1x1 convolutions from one level's features to its anchors' scores, boxes and landmarks."""
+
+from torch import Tensor, nn
+
+from featherface_core.boxes import ANCHORS_PER_CELL
+
+
+class LevelHead(nn.Module):
+    """(N, C, H, W) to box regressions (N, A, 4), class logits (N, A, 2), landmarks (N, A, 10); A = 2 H W.
+
+    Anchors run over rows, then columns, then the anchors of a cell, as ``boxes.make_anchors`` lists them.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.boxes = nn.Conv2d(channels, ANCHORS_PER_CELL * 4, 1)
+        self.classes = nn.Conv2d(channels, ANCHORS_PER_CELL * 2, 1)
+        self.landmarks = nn.Conv2d(channels, ANCHORS_PER_CELL * 10, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, C, H, W) to (N, A, 4), (N, A, 2), (N, A, 10)."""
+        boxes, classes, landmarks = (
+            head(x).permute(0, 2, 3, 1).flatten(1, 2).reshape(x.shape[0], -1, values)
+            for head, values in ((self.boxes, 4), (self.classes, 2), (self.landmarks, 10))
+        )
+        return boxes, classes, landmarks

@@ -1,0 +1,87 @@
+"""``featherface export``: make the ONNX file, prove it, and only then give it its name."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from featherface_core import __version__
+from featherface_core.checkpoint import Weights, model_of
+from featherface_core.config import ExportConfig, PostprocessConfig
+from featherface_core.detect import METADATA_SCHEMA, default_constants
+from featherface_core.errors import ExportError
+from featherface_core.events import Listener, Progress, ignore
+from featherface_core.files import replacing
+from featherface_core.models.featherface import FeatherFace
+from featherface_core.onnx.graph import OUTPUTS, make_graph
+from featherface_core.onnx.verify import verify
+from featherface_core.results import ExportReport, SizeCheck
+
+
+def export(
+    source: Weights | FeatherFace,
+    path: str | Path,
+    config: ExportConfig | None = None,
+    on_event: Listener = ignore,
+) -> ExportReport:
+    """Write a network as ONNX, after proving it equal to PyTorch at every size and batch of ``config``.
+
+    source: weights as read, or a network. path: of the ONNX file, written whole or not at all.
+    Raises ExportError (exit code 5) with the failed rows as details; no file is left then.
+    """
+    config = config or ExportConfig()
+    path = Path(path)
+    start = time.perf_counter()
+    model = model_of(source) if isinstance(source, Weights) else source.eval()
+    weights = f"{source.path.name} (sha256 {source.sha256[:12]})" if isinstance(source, Weights) else "untrained"
+    steps = 1 + (len(config.test_sizes) * len(config.test_batches) if config.dynamic else 1)
+    with replacing(path, ExportError) as temporary:
+        on_event(Progress(0, steps, f"tracing {model.config.name}"))
+        graph = make_graph(model, config, describe(model, weights))
+        temporary.write_bytes(graph.SerializeToString())
+        export_seconds = time.perf_counter() - start
+        checks: list[SizeCheck] = []
+        on_event(Progress(1, steps, "comparing with PyTorch"))
+        for check in verify(temporary, model, config):
+            checks.append(check)
+            on_event(Progress(1 + len(checks), steps, f"{check.height}x{check.width}, batch {check.batch}"))
+        failed = [c for c in checks if not c.passed]
+        if failed:
+            raise ExportError(
+                f"{len(failed)} of {len(checks)} checks of {path} failed; no file was written",
+                "look at the sizes below; --test-sizes names which are tried",
+                [f"{c.height}x{c.width}, batch {c.batch}: {c.problem}" for c in failed],
+            )
+        size = temporary.stat().st_size
+    return ExportReport(
+        str(path),
+        model.config.name,
+        weights,
+        size,
+        config.opset,
+        config.dynamic,
+        len(graph.graph.node),
+        sum(node.op_type == "DeformConv" for node in graph.graph.node),
+        tuple(checks),
+        export_seconds,
+        time.perf_counter() - start,
+    )
+
+
+def describe(model: FeatherFace, weights: str) -> dict[str, Any]:
+    """What an exported file says of itself: all that is needed to go from a picture to faces without this package."""
+    from dataclasses import asdict
+
+    post = PostprocessConfig()
+    return {
+        "schema": METADATA_SCHEMA,
+        "version": __version__,
+        "model": asdict(model.config),
+        "weights": weights,
+        "constants": default_constants(),
+        "postprocess": {"score_threshold": post.score, "nms_iou": post.nms, "top_k": post.top_k},
+        "outputs": {
+            OUTPUTS[0]: "(batch, anchors, 4): centre and size, coded against the anchors with the variances",
+            OUTPUTS[1]: "(batch, anchors, 2): softmax scores, background and face",
+            OUTPUTS[2]: "(batch, anchors, 10): five points x, y, coded against the anchors with the first variance",
+        },
+    }

@@ -1,0 +1,140 @@
+"""A network as an ONNX graph: torch.export, two operators of our own translated by hand, and a clean file."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import torch
+
+from featherface_core import __version__
+from featherface_core.boxes import count_anchors
+from featherface_core.config import ExportConfig
+from featherface_core.detect import METADATA_KEY
+from featherface_core.errors import ExportError
+from featherface_core.models import blocks, deform  # noqa: F401 (they register the two operators)
+from featherface_core.models.featherface import FeatherFace
+from featherface_core.onnx.fold import fold_batch_norms
+
+if TYPE_CHECKING:
+    from onnxscript.values import Opset
+
+INPUT = "input"
+OUTPUTS = ("bbox_regressions", "classifications", "landmarks")
+LARGEST_SIDE = 32768
+
+
+def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, Any]) -> onnx.ModelProto:
+    """The network in evaluation mode as an ONNX model, batch normalisations folded, ``description`` in its metadata.
+
+    Raises ExportError where torch or onnxsim cannot make it.
+    """
+    folded = fold_batch_norms(model)
+    # any size would do; two odd multiples of 32 that differ keep the exporter from taking a special case for the rule
+    example = torch.zeros(2, 3, 96, 160) if config.dynamic else torch.zeros(1, 3, *config.size)
+    dims = {
+        0: torch.export.Dim("batch", min=1, max=4096),
+        2: torch.export.Dim("height", min=32, max=LARGEST_SIDE),
+        3: torch.export.Dim("width", min=32, max=LARGEST_SIDE),
+    }
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                folded,
+                (example,),
+                dynamo=True,
+                opset_version=config.opset,
+                dynamic_shapes={"x": dims} if config.dynamic else None,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                custom_translation_table=_translations(config.opset),
+                verbose=False,
+            )
+        except Exception as problem:  # the exporter wraps whatever it meets
+            reason = str(problem).strip().splitlines()[0][:200]
+            raise ExportError(
+                f"torch cannot export {model.config.name}: {reason}", "run: featherface doctor --only machine"
+            ) from problem
+    assert program is not None
+    graph = program.model_proto
+    if config.simplify:
+        graph = _simplify(graph)
+    _tidy(graph, config, description)
+    return graph
+
+
+def _translations(opset: int) -> dict[Any, Any]:
+    """ONNX for the operators that ``models.deform`` and ``models.blocks`` register."""
+    import onnxscript
+
+    op: Opset = getattr(onnxscript, f"opset{opset}")
+
+    def deform_conv2d(x: Any, offset: Any, mask: Any, weight: Any, bias: Any = None) -> Any:
+        return op.DeformConv(x, weight, offset, bias, mask, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+    def same_max_pool(x: Any) -> Any:
+        odd = op.Mod(op.Shape(x, start=2), op.Constant(value_ints=[2, 2]))
+        before, after = op.Constant(value_ints=[0, 0]), op.Constant(value_ints=[0, 0, 1, 1])
+        pooled, _ = op.MaxPool(op.Pad(x, op.Concat(before, odd, after, axis=0)), kernel_shape=[3, 3], strides=[2, 2])
+        return pooled
+
+    ours = torch.ops.featherface
+    return {ours.deform_conv2d.default: deform_conv2d, ours.same_max_pool.default: same_max_pool}
+
+
+def _simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        import onnxsim
+
+        simplified, valid = onnxsim.simplify(graph)
+    except Exception as problem:  # a C++ library that raises what it likes
+        raise ExportError(
+            f"onnxsim failed: {str(problem).splitlines()[0][:200]}", "export without --simplify"
+        ) from problem
+    if not valid:
+        raise ExportError("onnxsim's result differs from its input", "export without --simplify")
+    return simplified  # type: ignore[no-any-return]
+
+
+def _tidy(graph: onnx.ModelProto, config: ExportConfig, description: dict[str, Any]) -> None:
+    """Readable dimension names, our metadata, and nothing of the machine that exported (the exporter stores stack traces)."""
+    graph.producer_name, graph.producer_version = "featherface", __version__
+    graph.doc_string = ""
+    del graph.graph.value_info[:]
+    for holder in (
+        graph,
+        graph.graph,
+        *graph.graph.node,
+        *graph.graph.initializer,
+        *graph.graph.input,
+        *graph.graph.output,
+    ):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    for output in graph.graph.output:
+        batch, anchors, _ = output.type.tensor_type.shape.dim
+        if config.dynamic:
+            batch.dim_param, anchors.dim_param = "batch", "anchors"
+        else:
+            batch.dim_value, anchors.dim_value = 1, count_anchors(*config.size)
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(description)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes on torchvision and its own internals off the user's screen."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

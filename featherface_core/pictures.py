@@ -1,0 +1,143 @@
+"""Reading, preparing and drawing pictures. BGR uint8 arrays (H, W, 3) throughout, as OpenCV has them."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what goes wrong is said by our own errors, once
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featherface_core.config import MIN_SIZE
+from featherface_core.errors import ConfigError, DataError
+from featherface_core.files import replacing
+from featherface_core.results import Floats
+
+Picture = NDArray[np.uint8]
+
+MEAN = (104.0, 117.0, 123.0)  # blue, green, red: subtracted, nothing divided
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+
+def read_picture(path: str | Path) -> Picture:
+    """A picture file as BGR uint8 (H, W, 3), turned upright by its EXIF orientation.
+
+    Grey becomes three equal channels, 16 bits are scaled to 8, alpha is dropped. Raises DataError for a file that is
+    missing, empty, cut short, or no picture.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise DataError(f"cannot read picture {path}: {problem.strerror or problem}", "check the path") from None
+    if not data:
+        raise DataError(f"picture {path} is empty (0 bytes)", "copy or download it again")
+    if _cut_short(data):
+        raise DataError(f"picture {path} is cut short: its end is missing", "copy or download it again")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as problem:
+        raise DataError(
+            f"cannot decode picture {path}: {problem.err}", "open and save it again as JPEG or PNG"
+        ) from None
+    if picture is None:
+        raise DataError(f"{path} is not a picture that OpenCV can decode", "open and save it again as JPEG or PNG")
+    return np.asarray(picture, np.uint8)
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write a picture in the format of its suffix, whole or not at all. Raises DataError."""
+    encoded = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def prepare(
+    picture: Picture,
+    size: int | None = None,
+    mean: tuple[float, ...] = MEAN,
+    canvas: tuple[int, int] | None = None,
+) -> tuple[Floats, tuple[float, float]]:
+    """A picture as network input (3, h, w), float32 with the mean subtracted, and the scales (x, y) it was resized by.
+
+    size: the long side in pixels, None for the picture's own. canvas: (height, width) of a network that takes no other
+    size; the picture is scaled to fit into it unless ``size`` is given. What the picture does not fill, at the right and the
+    bottom, is the mean, which the network sees as zero; a side is at least 32.
+    """
+    height, width = picture.shape[:2]
+    if size is not None:
+        scale = size / max(height, width)
+    elif canvas is not None:
+        scale = min(canvas[0] / height, canvas[1] / width)
+    else:
+        scale = 1.0
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if (new_width, new_height) != (width, height):
+        smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        picture = np.asarray(cv2.resize(picture, (new_width, new_height), interpolation=smooth), np.uint8)
+    full = canvas or (max(new_height, MIN_SIZE), max(new_width, MIN_SIZE))
+    if new_height > full[0] or new_width > full[1]:
+        raise ConfigError(
+            f"--size {size} makes {new_width}x{new_height} pixels, this file takes {full[1]}x{full[0]}",
+            "leave --size out, or export with --dynamic",
+        )
+    pixels = np.zeros((3, *full), np.float32)
+    np.subtract(
+        picture.transpose(2, 0, 1),
+        np.array(mean, np.float32)[:, None, None],
+        out=pixels[:, :new_height, :new_width],
+    )
+    return pixels, (new_width / width, new_height / height)
+
+
+def draw(picture: Picture, boxes: Floats, scores: Floats, landmarks: Floats) -> Picture:
+    """A copy with boxes, scores and the five landmarks of each face, in widths that suit the picture and the face."""
+    canvas = picture.copy()
+    side = max(picture.shape[:2])
+    line = max(1, round(side / 500))
+    colours = ((60, 60, 255), (60, 255, 255), (255, 60, 255), (60, 255, 60), (255, 160, 60))
+    for box, score, points in zip(boxes[::-1], scores[::-1], landmarks[::-1], strict=True):
+        x1, y1, x2, y2 = (round(float(v)) for v in np.clip(box, -2 * side, 3 * side))
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), (80, 220, 40), line, cv2.LINE_AA)
+        radius = max(1, round(min(x2 - x1, y2 - y1) / 32))
+        for (x, y), colour in zip(np.clip(points, -2 * side, 3 * side), colours, strict=True):
+            cv2.circle(canvas, (round(float(x)), round(float(y))), radius, colour, -1, cv2.LINE_AA)
+        _label(canvas, f"{score:.2f}", x1, y1, x2 - x1)
+    return canvas
+
+
+def _label(canvas: Picture, text: str, x: int, y: int, width: int) -> None:
+    """A score above its box, inside the picture; faces too small for a legible one have none."""
+    scale = min(width / 90, max(canvas.shape[:2]) / 1100)
+    if scale < 0.25:
+        return
+    thickness = max(1, round(scale * 1.6))
+    (w, h), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    x = max(0, min(x, canvas.shape[1] - w))
+    top = max(0, y - h - base)
+    cv2.rectangle(canvas, (x, top), (x + w, top + h + base), (80, 220, 40), -1)
+    cv2.putText(
+        canvas,
+        text,
+        (x, top + h + base // 2),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        scale,
+        (0, 0, 0),
+        thickness,
+        cv2.LINE_AA,
+    )
+
+
+def _cut_short(data: bytes) -> bool:
+    """True for a JPEG or PNG whose end marker is missing; OpenCV would decode it into a half-grey picture without a word."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return b"IEND" not in data[-64:] and b"IEND" not in data
+    if data[:2] != b"\xff\xd8":
+        return False
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
+        # segments before the scan, an EXIF thumbnail with an end marker of its own among them
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return data.find(b"\xff\xd9", place) < 0
