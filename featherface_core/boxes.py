@@ -68,7 +68,8 @@ def decode_landmarks(regressions: Floats, anchors: Floats, variances: tuple[floa
 
 def encode_landmarks(points: Floats, anchors: Floats, variances: tuple[float, float] = VARIANCES) -> Floats:
     """The inverse of ``decode_landmarks``: (n, 5, 2) to (n, 10)."""
-    return ((points - anchors[:, None, :2]) / (variances[0] * anchors[:, None, 2:])).reshape(-1, 10)
+    moved: Floats = (points - anchors[:, None, :2]) / (variances[0] * anchors[:, None, 2:])
+    return moved.reshape(-1, 10)
 
 
 def iou(a: Floats, b: Floats) -> Floats:
@@ -79,7 +80,8 @@ def iou(a: Floats, b: Floats) -> Floats:
     area_a = np.clip(a[:, 2:] - a[:, :2], 0, None).prod(1)
     area_b = np.clip(b[:, 2:] - b[:, :2], 0, None).prod(1)
     union = area_a[:, None] + area_b[None, :] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    shares: Floats = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return shares
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float, top_k: int = 0) -> NDArray[np.intp]:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from featherface_core.config import ModelConfig, with_values
-from featherface_core.errors import ConfigError, WeightsError
+from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.files import replacing
 from featherface_core.models import upstream
 from featherface_core.models.variants import VARIANTS, build_model
+from featherface_core.results import ConversionReport
 
 if TYPE_CHECKING:
     from featherface_core.models.featherface import FeatherFace
@@ -107,6 +108,20 @@ def save_upstream(path: str | Path, weights: Weights) -> Path:
     return path
 
 
+def convert(weights: Weights, path: str | Path, layout: str) -> ConversionReport:
+    """Write weights as ``featherface`` (.safetensors) or ``upstream`` (.pth) tensors, bit for bit."""
+    path = Path(path)
+    if layout == "upstream":
+        save_upstream(path, weights)
+    else:
+        save_weights(path, weights.state, weights.config, {"source_sha256": weights.sha256})
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    return ConversionReport(
+        str(path), weights.config.name, weights.layout, layout, len(weights.state), len(data), digest
+    )
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
     """Tensors under the file's own names, and the configuration that our files carry."""
     if not path.is_file():
@@ -133,7 +148,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as stored:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as stored:
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
             metadata = stored.metadata() or {}
     except (SafetensorError, OSError, ValueError) as problem:
@@ -159,11 +174,11 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
                 "save a state dict where the file came from: torch.save(model.state_dict(), 'weights.pth')",
             ) from None
         raise WeightsError(
-            f"{path} is a damaged weights file: {_first_line(problem)}", "copy or download it again"
+            f"{path} is a damaged weights file: {first_line(problem)}", "copy or download it again"
         ) from None
     except Exception as problem:  # torch raises whatever its unpickler meets in a truncated or foreign file
         raise WeightsError(
-            f"{path} is a damaged weights file: {_first_line(problem)}", "copy or download it again"
+            f"{path} is a damaged weights file: {first_line(problem)}", "copy or download it again"
         ) from None
     for wrapper in upstream.WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
@@ -249,7 +264,3 @@ def _misfit(path: Path, found: dict[str, Shapes], candidates: list[ModelConfig])
 
 def _architecture(config: ModelConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(config).items() if key != "name"}
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip() or type(problem).__name__).splitlines()[0][:160]

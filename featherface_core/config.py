@@ -249,7 +249,8 @@ def _validated(config: Config) -> Config:
         if is_dataclass(value):
             continue
         try:
-            TypeAdapter(field.type, config=ConfigDict(strict=True)).validate_python(value)
+            kind: Any = field.type
+            TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError as problem:
             reason = problem.errors()[0]["msg"]
             raise ConfigError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from featherface_core import boxes
 from featherface_core.config import PostprocessConfig
-from featherface_core.errors import ConfigError, MissingPackageError, WeightsError
+from featherface_core.errors import ConfigError, MissingPackageError, WeightsError, first_line
 from featherface_core.pictures import MEAN, Picture, prepare
 from featherface_core.results import Detections, Floats
 
@@ -41,11 +41,13 @@ class Detector:
     """Finds faces in pictures.
 
     network: the forward pass. constants: mean, strides, anchor sizes and variances it was trained with
-    (``default_constants()``'s keys).
+    (``default_constants()``'s keys). model, weights: names for people.
     """
 
-    def __init__(self, network: Network, constants: dict[str, Any]) -> None:
-        self.network = network
+    backend = ""
+
+    def __init__(self, network: Network, constants: dict[str, Any], model: str, weights: str) -> None:
+        self.network, self.model, self.weights = network, model, weights
         self.mean = tuple(constants["mean"])
         self.strides = tuple(constants["strides"])
         self.anchor_sizes = tuple(tuple(sizes) for sizes in constants["anchor_sizes"])
@@ -54,6 +56,11 @@ class Detector:
     def prepare(self, picture: Picture, size: int | None = None) -> tuple[Floats, tuple[float, float]]:
         """Network input (3, h, w) and the scales (x, y) of a BGR picture; size: its long side, None for its own."""
         canvas = self.network.fixed[1:] if self.network.fixed else None
+        if canvas and size is not None and size > min(canvas):
+            raise ConfigError(
+                f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
+                "leave --size out, or export with --dynamic",
+            )
         return prepare(picture, size, self.mean, canvas)
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
@@ -65,8 +72,9 @@ class Detector:
             face_boxes, face_scores, points = boxes.postprocess(
                 regressions, scores, landmarks, anchors, post.score, post.nms, post.top_k, self.variances
             )
-            xy = np.array(scale, np.float32)
-            found.append(Detections(face_boxes / np.tile(xy, 2), face_scores, points / xy))
+            x, y = scale
+            back = np.array((x, y, x, y), np.float32)
+            found.append(Detections(face_boxes / back, face_scores, points / back[:2]))
         return found
 
     def detect(self, picture: Picture, size: int | None = None, post: PostprocessConfig | None = None) -> Detections:
@@ -85,8 +93,10 @@ class TorchDetector(Detector):
     >>> faces = TorchDetector(load_model("v1.safetensors")).detect(read_picture("me.jpg"))  # doctest: +SKIP
     """
 
-    def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
-        super().__init__(TorchNetwork(model, device, threads), default_constants())
+    backend = "torch"
+
+    def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0, weights: str = "") -> None:
+        super().__init__(TorchNetwork(model, device, threads), default_constants(), model.config.name, weights)
 
 
 class OnnxDetector(Detector):
@@ -98,16 +108,19 @@ class OnnxDetector(Detector):
     >>> faces = OnnxDetector("featherface_v2.onnx").detect(read_picture("me.jpg"))  # doctest: +SKIP
     """
 
+    backend = "onnxruntime"
+
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         network = OnnxNetwork(path, threads)
         self.description = network.description
-        super().__init__(network, self.description["constants"])
+        constants, model = self.description["constants"], self.description["model"]["name"]
+        super().__init__(network, constants, model, self.description["weights"])
 
 
 class TorchNetwork:
     """The forward pass of a PyTorch model. device: cpu, cuda, cuda:1, mps. threads: CPU threads, 0 for torch's choice."""
 
-    fixed = None
+    fixed: tuple[int, int, int] | None = None
 
     def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
         import torch
@@ -116,8 +129,9 @@ class TorchNetwork:
             self.device = torch.device(device)
             self.model = model.eval().to(self.device)
         except (RuntimeError, AssertionError) as problem:
-            reason = str(problem).splitlines()[0]
-            raise ConfigError(f"--device {device!r} cannot be used: {reason}", "use --device cpu") from None
+            raise ConfigError(
+                f"--device {device!r} cannot be used: {first_line(problem)}", "use --device cpu"
+            ) from None
         if threads:
             torch.set_num_threads(threads)
 
@@ -145,9 +159,8 @@ class OnnxNetwork:
         try:
             self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as problem:  # onnxruntime has no common base class for its errors
-            reason = str(problem).splitlines()[0][:160] if str(problem) else type(problem).__name__
             raise WeightsError(
-                f"onnxruntime cannot load {path}: {reason}", "export it again: featherface export"
+                f"onnxruntime cannot load {path}: {first_line(problem)}", "export it again: featherface export"
             ) from None
         self.description = _read_description(path, self.session.get_modelmeta().custom_metadata_map)
         shape = self.session.get_inputs()[0].shape

@@ -58,3 +58,9 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     close = get_close_matches(value, names, n=1, cutoff=0.5)
     listed = "known: " + ", ".join(names)
     return f"did you mean {close[0]!r}? {listed}" if close else listed
+
+
+def first_line(problem: BaseException, most: int = 200) -> str:
+    """What a foreign exception says, in one line of at most ``most`` characters."""
+    text = str(problem).strip() or type(problem).__name__
+    return text.splitlines()[0][:most]

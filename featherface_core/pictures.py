@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core.config import MIN_SIZE
-from featherface_core.errors import ConfigError, DataError
+from featherface_core.errors import DataError
 from featherface_core.files import replacing
 from featherface_core.results import Floats
 
@@ -63,7 +63,7 @@ def prepare(
     """A picture as network input (3, h, w), float32 with the mean subtracted, and the scales (x, y) it was resized by.
 
     size: the long side in pixels, None for the picture's own. canvas: (height, width) of a network that takes no other
-    size; the picture is scaled to fit into it unless ``size`` is given. What the picture does not fill, at the right and the
+    size; the picture is scaled to fit into it unless a ``size`` that fits is given. What the picture does not fill, at the right and the
     bottom, is the mean, which the network sees as zero; a side is at least 32.
     """
     height, width = picture.shape[:2]
@@ -78,11 +78,6 @@ def prepare(
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         picture = np.asarray(cv2.resize(picture, (new_width, new_height), interpolation=smooth), np.uint8)
     full = canvas or (max(new_height, MIN_SIZE), max(new_width, MIN_SIZE))
-    if new_height > full[0] or new_width > full[1]:
-        raise ConfigError(
-            f"--size {size} makes {new_width}x{new_height} pixels, this file takes {full[1]}x{full[0]}",
-            "leave --size out, or export with --dynamic",
-        )
     pixels = np.zeros((3, *full), np.float32)
     np.subtract(
         picture.transpose(2, 0, 1),

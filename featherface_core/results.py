@@ -1,6 +1,7 @@
 """What each operation returns: frozen dataclasses with units. Imports no torch."""
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +33,11 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def clipped(self, width: int, height: int) -> "Detections":
+        """The same faces with boxes cut to a picture of ``width`` x ``height`` pixels; landmarks stay where they are."""
+        limits = np.array((width, height, width, height), np.float32)
+        return Detections(np.clip(self.boxes, 0, limits), self.scores, self.landmarks)
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """One plain dict a face: ``box`` [x1, y1, x2, y2], ``score``, ``landmarks`` [[x, y] x 5], rounded to 1/100 pixel."""
@@ -126,7 +132,7 @@ class SearchReport:
 class SizeCheck:
     """One row of the proof that an ONNX file equals PyTorch: one batch at one input size (pixels).
 
-    anchors: rows of each output; expected: by the formula. onnx_error, torch_error: largest difference of a raw output, of
+    expected: anchors by the formula. shapes: of the outputs. onnx_error, torch_error: largest difference of a raw output, of
     onnxruntime's and of PyTorch's float32, from PyTorch in float64, relative to max(1, |value|). allowed: for onnx_error.
     faces: final detections of (PyTorch, ONNX); box_error: their largest difference in pixels.
     """
@@ -134,14 +140,13 @@ class SizeCheck:
     batch: int
     height: int
     width: int
-    shapes: tuple[tuple[int, ...], ...]
-    anchors: int
     expected: int
-    onnx_error: float
-    torch_error: float
-    allowed: float
-    faces: tuple[int, int]
-    box_error: float
+    shapes: tuple[tuple[int, ...], ...] = ()
+    onnx_error: float = math.inf
+    torch_error: float = 0.0
+    allowed: float = 0.0
+    faces: tuple[int, int] = (0, 0)
+    box_error: float = 0.0
     problem: str = ""
 
     @property
@@ -167,6 +172,19 @@ class ExportReport:
     total_seconds: float
     package: str | None = None
     package_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """A weights file written in another layout, ``featherface`` or ``upstream``; its tensors are bit for bit the same."""
+
+    path: str
+    model: str
+    source_layout: str
+    layout: str
+    tensors: int
+    bytes: int
+    sha256: str
 
 
 Verdict = Literal["ok", "warn", "fail", "skip"]
@@ -218,15 +236,15 @@ class PictureResult:
 
 @dataclass(frozen=True)
 class DetectReport:
-    """All of a ``detect`` run."""
+    """All of a ``detect`` run. out: the folder written to, or None. interrupted: stopped by the user before its end."""
 
     model: str
     weights: str
     backend: str
     pictures: tuple[PictureResult, ...]
-    jsonl: str | None
+    out: str | None
     seconds: float
-    videos: tuple[str, ...] = field(default=())
+    interrupted: bool = False
 
     @property
     def broken(self) -> tuple[PictureResult, ...]:

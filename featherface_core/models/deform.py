@@ -1,7 +1,5 @@
 """Modulated deformable convolution (DCNv2, Zhu et al. 2019, https://arxiv.org/abs/1811.11168) in PyTorch alone."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -81,10 +79,14 @@ class DeformConv2d(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
-        self.register_parameter("bias", None)  # filled when a batch normalisation is folded in
+        self.bias: nn.Parameter | None = None  # filled when a batch normalisation is folded in
         self.offset = nn.Conv2d(in_channels, 2 * TAPS, 3, padding=1)
         self.mask = nn.Conv2d(in_channels, TAPS, 3, padding=1)
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        nn.init.kaiming_normal_(self.weight)
+        self.reset_offsets()
+
+    def reset_offsets(self) -> None:
+        """Set offsets to zero and the mask to one, as in a fresh layer."""
         for layer in (self.offset, self.mask):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -93,7 +95,7 @@ class DeformConv2d(nn.Module):
         """(N, C, H, W) to (N, O, H, W)."""
         offset, mask = self.offset(x), 2 * torch.sigmoid(self.mask(x))
         if torch.compiler.is_exporting() or x.is_meta:
-            return deform_conv2d_node(x, offset, mask, self.weight, self.bias)
+            return deform_conv2d_node(x, offset, mask, self.weight, self.bias)  # type: ignore[no-any-return]
         return deform_conv2d(x, offset, mask, self.weight, self.bias, padding=1)
 
     def extra_repr(self) -> str:

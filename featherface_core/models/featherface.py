@@ -6,12 +6,14 @@ from torch import Tensor, nn
 from featherface_core.config import ModelConfig
 from featherface_core.models.attention import SiteAttention
 from featherface_core.models.backbone import TAP_CHANNELS, MobileNetV1Quarter
-from featherface_core.models.blocks import ChannelShuffle
+from featherface_core.models.blocks import LEAKY_SLOPE, ChannelShuffle
 from featherface_core.models.context import build_context
+from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.heads import LevelHead
 from featherface_core.models.neck import BiFPN
 
 LEVELS = len(TAP_CHANNELS)
+HEAD_STD = 0.002  # untrained scores then spread out between 0 and 1
 
 
 class FeatherFace(nn.Module):
@@ -41,6 +43,21 @@ class FeatherFace(nn.Module):
         self.context = nn.ModuleList(build_context(width, config.context) for _ in range(LEVELS))
         self.shuffle = nn.ModuleList(ChannelShuffle(width, config.shuffle) for _ in range(LEVELS))
         self.heads = nn.ModuleList(LevelHead(width) for _ in range(LEVELS))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He initialisation (He et al. 2015), so that even an untrained network passes its signal on; small heads."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | DeformConv2d):
+                nn.init.kaiming_normal_(module.weight, a=LEAKY_SLOPE)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, DeformConv2d):
+                module.reset_offsets()
+            elif isinstance(module, LevelHead):
+                for head in (module.boxes, module.classes, module.landmarks):
+                    nn.init.normal_(head.weight, std=HEAD_STD)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) to (N, A, 4), (N, A, 2), (N, A, 10)."""

@@ -134,14 +134,13 @@ def _attention(ours: str, kind: str, cbam: str, site: str, gate: str, first: int
 
 
 def _context(ours: str, theirs: str, kind: str) -> dict[str, str]:
+    table: dict[str, str] = {}
     if kind == "grouped":
-        table = {}
         for branch in ("conv3x3", "conv5x5_1"):
             table |= _numbered(f"{ours}.{branch}", f"{theirs}.{branch}", ["0.conv", "0.bn", "", "1.conv", "1.bn"])
         for branch in ("conv5x5_2", "conv7x7_2", "conv7x7_3"):
             table |= _numbered(f"{ours}.{branch}", f"{theirs}.{branch}", ["conv", "bn"])
         return table
-    table = {}
     for branch in ("conv3x3", "conv5x5_1", "conv5x5_2", "conv7x7_2", "conv7x7_3"):
         full = f"{theirs}.{branch if branch == 'conv7x7_3' else branch.replace('x', 'X')}"
         table |= _numbered(f"{ours}.{branch}", full, ["conv", "bn"])

@@ -1,11 +1,13 @@
 """``featherface export``: make the ONNX file, prove it, and only then give it its name."""
 
+import tempfile
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from featherface_core import __version__
-from featherface_core.checkpoint import Weights, model_of
+from featherface_core.checkpoint import Weights, model_of, save_weights
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect import METADATA_SCHEMA, default_constants
 from featherface_core.errors import ExportError
@@ -13,6 +15,7 @@ from featherface_core.events import Listener, Progress, ignore
 from featherface_core.files import replacing
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.graph import OUTPUTS, make_graph
+from featherface_core.onnx.package import write_package
 from featherface_core.onnx.verify import verify
 from featherface_core.results import ExportReport, SizeCheck
 
@@ -21,11 +24,13 @@ def export(
     source: Weights | FeatherFace,
     path: str | Path,
     config: ExportConfig | None = None,
+    package: Path | None = None,
     on_event: Listener = ignore,
 ) -> ExportReport:
     """Write a network as ONNX, after proving it equal to PyTorch at every size and batch of ``config``.
 
-    source: weights as read, or a network. path: of the ONNX file, written whole or not at all.
+    source: weights as read, or a network. path: of the ONNX file, written whole or not at all. package: a folder to make a
+    deployment package in (see ``package.write_package``).
     Raises ExportError (exit code 5) with the failed rows as details; no file is left then.
     """
     config = config or ExportConfig()
@@ -36,7 +41,8 @@ def export(
     steps = 1 + (len(config.test_sizes) * len(config.test_batches) if config.dynamic else 1)
     with replacing(path, ExportError) as temporary:
         on_event(Progress(0, steps, f"tracing {model.config.name}"))
-        graph = make_graph(model, config, describe(model, weights))
+        description = describe(model, weights)
+        graph = make_graph(model, config, description)
         temporary.write_bytes(graph.SerializeToString())
         export_seconds = time.perf_counter() - start
         checks: list[SizeCheck] = []
@@ -51,12 +57,11 @@ def export(
                 "look at the sizes below; --test-sizes names which are tried",
                 [f"{c.height}x{c.width}, batch {c.batch}: {c.problem}" for c in failed],
             )
-        size = temporary.stat().st_size
-    return ExportReport(
+    report = ExportReport(
         str(path),
         model.config.name,
         weights,
-        size,
+        path.stat().st_size,
         config.opset,
         config.dynamic,
         len(graph.graph.node),
@@ -65,12 +70,16 @@ def export(
         export_seconds,
         time.perf_counter() - start,
     )
+    if package is None:
+        return report
+    with tempfile.TemporaryDirectory() as scratch:
+        weights_file = save_weights(Path(scratch) / "weights.safetensors", model.state_dict(), model.config)
+        files = write_package(package, path, weights_file, description, report)
+    return replace(report, package=str(package), package_files=files)
 
 
 def describe(model: FeatherFace, weights: str) -> dict[str, Any]:
     """What an exported file says of itself: all that is needed to go from a picture to faces without this package."""
-    from dataclasses import asdict
-
     post = PostprocessConfig()
     return {
         "schema": METADATA_SCHEMA,

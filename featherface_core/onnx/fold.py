@@ -7,6 +7,7 @@ from torch import nn
 
 from featherface_core.models.blocks import ConvBN
 from featherface_core.models.context import DeformConvBN
+from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.featherface import FeatherFace
 
 
@@ -15,8 +16,8 @@ def fold_batch_norms(model: FeatherFace) -> FeatherFace:
     folded = copy.deepcopy(model).eval()
     for block in folded.modules():
         if isinstance(block, ConvBN | DeformConvBN):
-            conv, bn = block.conv, block.bn
-            scale, shift = _scale_and_shift(bn)
+            conv: nn.Conv2d | DeformConv2d = block.conv
+            scale, shift = _scale_and_shift(block.bn)
             weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
             bias = shift if conv.bias is None else conv.bias.double() * scale + shift
             conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)

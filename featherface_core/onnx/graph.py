@@ -14,7 +14,7 @@ from featherface_core import __version__
 from featherface_core.boxes import count_anchors
 from featherface_core.config import ExportConfig
 from featherface_core.detect import METADATA_KEY
-from featherface_core.errors import ExportError
+from featherface_core.errors import ExportError, first_line
 from featherface_core.models import blocks, deform  # noqa: F401 (they register the two operators)
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.fold import fold_batch_norms
@@ -54,9 +54,9 @@ def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, 
                 verbose=False,
             )
         except Exception as problem:  # the exporter wraps whatever it meets
-            reason = str(problem).strip().splitlines()[0][:200]
             raise ExportError(
-                f"torch cannot export {model.config.name}: {reason}", "run: featherface doctor --only machine"
+                f"torch cannot export {model.config.name}: {first_line(problem)}",
+                "run: featherface doctor --only packages",
             ) from problem
     assert program is not None
     graph = program.model_proto
@@ -91,9 +91,7 @@ def _simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
 
         simplified, valid = onnxsim.simplify(graph)
     except Exception as problem:  # a C++ library that raises what it likes
-        raise ExportError(
-            f"onnxsim failed: {str(problem).splitlines()[0][:200]}", "export without --simplify"
-        ) from problem
+        raise ExportError(f"onnxsim failed: {first_line(problem)}", "export without --simplify") from problem
     if not valid:
         raise ExportError("onnxsim's result differs from its input", "export without --simplify")
     return simplified  # type: ignore[no-any-return]

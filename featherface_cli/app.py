@@ -1,0 +1,386 @@
+"""The Typer app: one short function a command. Each parses, calls the core, and hands the result to ``render``."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from featherface_cli.options import (
+    JsonOption,
+    ModelOption,
+    OutFolder,
+    QuietOption,
+    ThreadsOption,
+    WeightsOption,
+    with_optional_value,
+)
+from featherface_core import __version__
+from featherface_core.config import (
+    DEFAULT_TEST_SIZES,
+    DetectConfig,
+    ExportConfig,
+    ModelConfig,
+    PostprocessConfig,
+    parse_overrides,
+    parse_sizes,
+)
+from featherface_core.errors import ConfigError, FeatherFaceError
+
+UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment] # click's, wherever typer keeps it
+UNTRAINED = "untrained"
+PLANNED = ("train", "distill", "eval", "bench", "data")
+
+
+class Group(TyperGroup):
+    """Says of a command that is planned, but not part of this version, that it is."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command behind ``args[0]``."""
+        if args and args[0] in PLANNED:
+            raise FeatherFaceError(
+                f"'featherface {args[0]}' is not part of version {__version__} yet",
+                "this version has params, detect, export and doctor; see the README for what comes next",
+            )
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    name="featherface",
+    cls=Group,
+    help="Tiny face detectors with five landmarks: count them, run them, prove them, ship them.",
+    epilog="Exit codes: 0 fine, 1 failed, 2 usage or config, 3 data, 4 weights, 5 export, 130 interrupted. "
+    f"Planned, not in this version: {', '.join(PLANNED)}.",
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"featherface {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback and all details of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tiny face detectors with five landmarks: count them, run them, prove them, ship them."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+@app.command()
+def params(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", metavar="NAME|YAML", help="A variant or a YAML file; may be repeated. Default: v1."
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Compare all named variants.")] = False,
+    size: Annotated[int, typer.Option(help="Side in pixels of the square picture that MACs are counted for.")] = 640,
+    depth: Annotated[int, typer.Option(min=1, max=9, help="Levels of parts to show.")] = 1,
+    tree: Annotated[bool, typer.Option("--tree", help="Show the parts as a tree with their classes.")] = False,
+    target: Annotated[int | None, typer.Option(min=1, help="Parameter budget to hold the total against.")] = None,
+    tolerance: Annotated[int, typer.Option(min=0, help="How far from the target is still met.")] = 5_000,
+    search: Annotated[bool, typer.Option("--search", help="List the configurations that meet the budget.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of --search to show.")] = 20,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the model, e.g. width=24; may be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count parameters and MACs by component, and search for a parameter budget.
+
+    Examples:
+
+        featherface params --model v1
+
+        featherface params --all
+
+        featherface params --target 489000 --tolerance 5000 --search
+    """
+    from featherface_cli import render
+    from featherface_core.models.budget import BUDGETS, V1_BUDGET
+    from featherface_core.models.budget import search as find
+    from featherface_core.models.variants import VARIANTS, resolve_model
+    from featherface_core.results import Budget
+
+    names = list(VARIANTS) if every else model or ["v1"]
+    configs = [resolve_model(name, parse_overrides(overrides or [])) for name in names]
+    budget = Budget(target, tolerance) if target else None
+    if search:
+        if len(configs) > 1:
+            raise ConfigError("--search starts from one model, not several", "name one with --model")
+        found = find(configs[0], budget or BUDGETS.get(configs[0].name, V1_BUDGET))
+        render.print_json(found, "params --search") if as_json else render.show_search(found, limit)
+        return
+    from featherface_core.params import measure
+
+    reports = [measure(config, size, budget) for config in configs]
+    if as_json:
+        render.print_json_list(reports, "params", "models")
+    elif len(reports) > 1:
+        render.show_comparison(reports)
+    else:
+        render.show_params(reports[0], depth, tree)
+
+
+@app.command()
+def detect(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, globs, a video or a camera number.")
+    ],
+    weights: WeightsOption = None,
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", metavar="FILE", help="An exported ONNX file, run by onnxruntime.")
+    ] = None,
+    model: ModelOption = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Long side in pixels to scale pictures to. Default: original size, as the paper evaluates."),
+    ] = None,
+    score: Annotated[float, typer.Option(help="Faces with a score above this, 0 to 1.")] = PostprocessConfig.score,
+    nms: Annotated[
+        float, typer.Option(help="IoU above which the weaker of two boxes goes, 0 to 1.")
+    ] = PostprocessConfig.nms,
+    top_k: Annotated[int, typer.Option(help="Faces per picture at most; 0 for no limit.")] = PostprocessConfig.top_k,
+    batch: Annotated[int, typer.Option(help="Pictures of equal shape that run together.")] = DetectConfig.batch,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; for --weights.")] = DetectConfig.device,
+    threads: ThreadsOption = DetectConfig.threads,
+    out: OutFolder = Path("detections"),
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find faces in pictures, videos or a camera, draw them, and write them down as JSON Lines.
+
+    Examples:
+
+        featherface detect photo.jpg --weights v1.safetensors
+
+        featherface detect holiday/ 'more/*.png' --onnx featherface_v2.onnx --size 1024 --out found
+
+        featherface detect 0 --onnx featherface_v2.onnx
+    """
+    import json
+
+    from featherface_cli import render
+    from featherface_cli.progress import progress_bar
+    from featherface_core.detect_files import as_line, detect_files
+
+    config = DetectConfig(size, batch, PostprocessConfig(score, nms, top_k), device, threads)
+    detector = _detector(weights, onnx, model, config, quiet)
+
+    def tell(result: Any) -> None:
+        if as_json:
+            print(json.dumps(as_line(result)), flush=True)
+        if result.problem or not (as_json or quiet or result.frame):
+            render.show_picture_line(result)
+
+    with progress_bar("detect", quiet or as_json) as on_event:
+        report = detect_files(detector, paths, config, out, tell, on_event)
+    if not (as_json or quiet):
+        render.show_detect(report)
+    if report.interrupted and not all(path.isdecimal() for path in paths):
+        raise typer.Exit(130)
+    if report.broken:
+        raise typer.Exit(3)
+
+
+@app.command(cls=with_optional_value("--test-sizes", ",".join(DEFAULT_TEST_SIZES)))
+def export(
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: featherface_MODEL.onnx.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="onnx|safetensors|pth", help="pth writes weights under upstream's names.")
+    ] = "onnx",
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic/--static", help="Free batch, height and width, or one --size.")
+    ] = True,
+    size: Annotated[str, typer.Option(metavar="SIDE|HxW", help="Input size of --static, in pixels.")] = "640",
+    test_sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--test-sizes",
+            metavar="[SIZES]",
+            help=f"Sizes to prove, e.g. 320,480x640; alone: {','.join(DEFAULT_TEST_SIZES)}. Default: 320,640,333x517.",
+        ),
+    ] = None,
+    opset: Annotated[int, typer.Option(help="ONNX operator set, 19 to 23.")] = ExportConfig.opset,
+    simplify: Annotated[bool, typer.Option("--simplify", help="Run onnxsim on the graph.")] = False,
+    package: Annotated[
+        Path | None, typer.Option("--package", metavar="DIR", help="Also write a deployment folder.")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Export to ONNX and prove the file equal to PyTorch at many sizes; or convert weights.
+
+    Every size and batch is compared: output shapes, raw outputs, and the faces found in a real picture. If one fails, no file
+    is written (exit code 5).
+
+    Examples:
+
+        featherface export --dynamic --test-sizes
+
+        featherface export --weights v1.safetensors --test-sizes 320,480x640 --package deploy
+
+        featherface export --weights mobilenet0.25_Final.pth --format safetensors --out v1.safetensors
+    """
+    from featherface_cli import render
+    from featherface_cli.progress import progress_bar
+
+    sizes = parse_sizes(test_sizes) if test_sizes is not None else ExportConfig.test_sizes
+    config = ExportConfig(dynamic, parse_sizes(size)[0], sizes, opset=opset, simplify=simplify)
+    if form not in ("onnx", "safetensors", "pth"):
+        raise ConfigError(f"--format {form!r} is not known", "use onnx, safetensors or pth")
+    source = _source(weights, model, "v2", quiet)
+    if form == "onnx":
+        from featherface_core.onnx.export import export as run
+
+        name = source.config.name.removesuffix("*")
+        with progress_bar("export", quiet or as_json) as on_event:
+            report = run(source, out or Path(f"featherface_{name}.onnx"), config, package, on_event)
+        render.print_json(report, "export") if as_json else render.show_export(report)
+        return
+    from featherface_core.checkpoint import Weights, convert
+
+    if not isinstance(source, Weights):
+        raise ConfigError(f"--format {form} converts weights, and none are named", "name a file with --weights")
+    target = out or Path(f"featherface_{source.config.name}.{form}")
+    conversion = convert(source, target, "upstream" if form == "pth" else "featherface")
+    render.print_json(conversion, "export") if as_json else render.show_conversion(conversion)
+
+
+@app.command()
+def doctor(
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Check this weights file too.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this group or check; may be repeated.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Not this group or check; may be repeated.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the findings as JSON.")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Check machine, packages, models, weights and export; say what is wrong and the command that mends it.
+
+    Examples:
+
+        featherface doctor
+
+        featherface doctor --only packages --strict
+
+        featherface doctor --weights v1.safetensors --out validation_results.json
+    """
+    import json
+
+    from featherface_cli import render
+    from featherface_cli.progress import progress_bar
+    from featherface_core.doctor import run_doctor
+    from featherface_core.files import write_text
+    from featherface_core.results import as_json as plain
+
+    with progress_bar("doctor", quiet or as_json) as on_event:
+        report = run_doctor(only or (), skip or (), weights, on_event)
+    if out is not None:
+        write_text(out, json.dumps({**plain(report, "doctor"), "counts": report.counts}, indent=2) + "\n", ConfigError)
+    render.print_json(report, "doctor", {"counts": report.counts}) if as_json else render.show_doctor(report)
+    if report.counts["fail"] or (strict and report.counts["warn"]):
+        raise typer.Exit(1)
+
+
+def _source(weights: str | None, model: str | None, default: str, quiet: bool) -> Any:
+    """Weights as read, or an untrained network, said so."""
+    from featherface_cli.render import note
+    from featherface_core.checkpoint import load_weights
+    from featherface_core.models.variants import build_model, resolve_model
+
+    expect: ModelConfig | None = resolve_model(model) if model else None
+    if weights and weights != UNTRAINED:
+        return load_weights(weights, expect)
+    config = expect or resolve_model(default)
+    note(f"no trained weights: this {config.name} is a random network (seed 0) and finds no faces", quiet)
+    return build_model(config, seed=0)
+
+
+def _detector(weights: str | None, onnx: Path | None, model: str | None, config: DetectConfig, quiet: bool) -> Any:
+    from featherface_core.detect import OnnxDetector, TorchDetector
+
+    if onnx is not None:
+        if weights or model:
+            raise ConfigError(
+                "--onnx brings its own network; --weights and --model do not go with it", "leave them out"
+            )
+        return OnnxDetector(onnx, config.threads)
+    if weights is None:
+        raise ConfigError(
+            "no weights are named, and none ship with this version yet",
+            "add --weights FILE or --onnx FILE; --weights untrained runs a random network",
+        )
+    source = _source(weights, model, "v1", quiet)
+    from featherface_core.checkpoint import Weights, model_of
+
+    if isinstance(source, Weights):
+        return TorchDetector(
+            model_of(source), config.device, config.threads, f"{source.path.name} (sha256 {source.sha256[:12]})"
+        )
+    return TorchDetector(source, config.device, config.threads, UNTRAINED)
+
+
+def main() -> None:
+    """The ``featherface`` command: runs the app and turns every failure into one line, a hint and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False, prog_name="featherface")
+        sys.stdout.flush()
+    except FeatherFaceError as error:
+        code = _fail(error, debug)
+    except UsageError as usage:
+        context = getattr(usage, "ctx", None)
+        command = context.command_path if context else "featherface"
+        code = _fail(ConfigError(usage.format_message(), f"see: {command} --help"), debug)  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone; say nothing more, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except Exception as bug:
+        if debug:
+            raise
+        message = f"unexpected {type(bug).__name__}: {bug}".splitlines()[0]
+        code = _fail(FeatherFaceError(message, "please report this with the output of: featherface --debug ..."), debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(error: FeatherFaceError, debug: bool) -> int:
+    from featherface_cli.render import print_error
+
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    print_error(error, all_details=debug)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

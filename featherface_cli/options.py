@@ -1,0 +1,40 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes; results and errors alone.")]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="A .safetensors of ours or a published .pth/.tar; the word untrained for a random network.",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME|YAML", help="A variant or a YAML file; default: what the weights are of."
+    ),
+]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads; 0 lets the runtime choose.")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for what is written.")]
+
+
+def with_optional_value(option: str, value: str) -> type[TyperCommand]:
+    """A command class that lets ``option`` stand alone, meaning ``value``: ``--test-sizes`` or ``--test-sizes 320,640``."""
+
+    class OptionalValueCommand(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            for i, word in enumerate(args):
+                if word == option and (i + 1 == len(args) or args[i + 1].startswith("-")):
+                    args = [*args[:i], f"{option}={value}", *args[i + 1 :]]
+                    break
+            return super().parse_args(ctx, args)
+
+    return OptionalValueCommand

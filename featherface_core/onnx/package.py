@@ -1,0 +1,123 @@
+"""The deployment folder: an ONNX file with all that a stranger needs to find faces with it."""
+
+import hashlib
+import inspect
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from featherface_core import __version__, boxes, pictures
+from featherface_core.config import MIN_SIZE
+from featherface_core.errors import ExportError
+from featherface_core.files import make_folder
+from featherface_core.results import ExportReport
+
+CONFIG_FILE = "deployment_config.json"
+EMBEDDED = (boxes.make_anchors, boxes.decode_boxes, boxes.decode_landmarks, boxes.nms, boxes.postprocess)
+
+
+def write_package(
+    folder: Path, onnx_file: Path, weights_file: Path, description: dict[str, Any], report: ExportReport
+) -> tuple[str, ...]:
+    """Write model.onnx, the weights, deployment_config.json, usage_example.py, README.md and SHA256SUMS into ``folder``.
+
+    description: what the ONNX file says of itself. report: the proof to repeat in the config. A folder that an earlier
+    package left is replaced whole; any other that holds files is refused with ExportError. Returns the file names.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"--package {folder} is a file, not a folder", "name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+        raise ExportError(f"folder {folder} holds files of something else", "name a new or an empty folder")
+    make_folder(folder.parent, ExportError)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        new = Path(scratch) / "package"
+        new.mkdir()
+        shutil.copyfile(onnx_file, new / "model.onnx")
+        shutil.copyfile(weights_file, new / "weights.safetensors")
+        _write(new / CONFIG_FILE, json.dumps(_config(description, report), indent=2) + "\n")
+        _write(new / "usage_example.py", usage_example())
+        _write(new / "README.md", _readme(description, report))
+        names = sorted(path.name for path in new.iterdir())
+        _write(new / "SHA256SUMS", "".join(f"{_sha256(new / name)}  {name}\n" for name in names))
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.rename(folder)
+    return (*names, "SHA256SUMS")
+
+
+def usage_example() -> str:
+    """``usage_template.py`` with the imports from this package replaced by what they import, so that it stands alone."""
+    from featherface_core.onnx import usage_template
+
+    text = inspect.getsource(usage_template)
+    constants = [f"{name} = {getattr(boxes, name)!r}" for name in ("STRIDES", "ANCHOR_SIZES", "VARIANCES")] + [
+        f"MEAN = {pictures.MEAN!r}",
+        f"MIN_SIZE = {MIN_SIZE}",
+    ]
+    functions = [inspect.getsource(function) for function in (pictures.prepare, *EMBEDDED)]
+    start = text.index("from featherface_core")
+    end = text.index("\n\n", start)
+    text = text[:start] + "from numpy.typing import NDArray" + text[end:]
+    text = text.replace("import onnxruntime\n\nfrom numpy", "import onnxruntime\nfrom numpy")
+    place = text.index("HERE = ")
+    types = ["Floats = NDArray[np.float32]", "Picture = NDArray[np.uint8]"]
+    head = "\n".join([*types, *constants]) + "\n\n\n" + "\n\n".join(functions)
+    return text[:place] + head + "\n\n" + text[place:]
+
+
+def _config(description: dict[str, Any], report: ExportReport) -> dict[str, Any]:
+    return {
+        **description,
+        "files": {"network": "model.onnx", "weights": "weights.safetensors"},
+        "input": {"name": "input", "dynamic": report.dynamic, "opset": report.opset},
+        "verified": [
+            {
+                "batch": c.batch,
+                "height": c.height,
+                "width": c.width,
+                "anchors": c.expected,
+                "largest_relative_difference": c.onnx_error,
+                "faces": c.faces[1],
+            }
+            for c in report.checks
+        ],
+    }
+
+
+def _readme(description: dict[str, Any], report: ExportReport) -> str:
+    sizes = ", ".join(dict.fromkeys(f"{c.height}x{c.width}" for c in report.checks))
+    worst = max(c.onnx_error for c in report.checks)
+    caution = (
+        "\n**These weights are untrained: the files show how deployment works, and find no faces.**\n"
+        if report.weights == "untrained"
+        else ""
+    )
+    free = "any batch, height and width of 32 or more" if report.dynamic else "one fixed size"
+    return f"""# FeatherFace {report.model}, ready to deploy
+
+Written by FeatherFace {__version__} from {description["weights"]}.
+{caution}
+    pip install numpy opencv-python onnxruntime
+    python usage_example.py PICTURE
+
+`usage_example.py` prints one JSON line a face (box x1, y1, x2, y2, score, five landmarks, in pixels of the picture) and
+draws them into faces.jpg. It needs none of FeatherFace's own packages.
+
+- `model.onnx`: {free}, opset {report.opset}, {report.deform_nodes} DeformConv nodes. Input: BGR, float32, mean
+  {tuple(description["constants"]["mean"])} subtracted, NCHW. The same constants stand in its metadata under `featherface`.
+- `weights.safetensors`: the weights it was made from, for `featherface export` and `detect`.
+- `deployment_config.json`: pre- and post-processing, and the proof: at {sizes} (height x width) the raw outputs
+  were within {worst:.1e} (relative) of PyTorch in float64, and the same faces were found.
+- `SHA256SUMS`: check with `sha256sum -c SHA256SUMS`.
+"""
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

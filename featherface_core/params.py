@@ -1,0 +1,86 @@
+"""What a network costs: parameters and multiply-accumulates by component, and what a profiler would have said."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from featherface_core.config import ModelConfig, check_size
+from featherface_core.models.budget import BUDGETS, FUSION_SCALARS, count_parameters, deformable_weights
+from featherface_core.models.deform import TAPS, DeformConv2d
+from featherface_core.models.variants import VARIANTS, build_model
+from featherface_core.results import Budget, Component, ParamsReport
+
+
+@dataclass
+class _Cost:
+    macs: int = 0
+    deformable: int = 0
+    interpolation: int = 0
+
+
+def measure(config: ModelConfig, size: int = 640, budget: Budget | None = None) -> ParamsReport:
+    """Count a network's parameters and its multiply-accumulates for one square picture of ``size`` pixels.
+
+    MACs are counted while shapes flow through the network (no numbers are computed): every output value of a convolution or
+    linear layer times its fan-in. budget: what to hold the total against; the plan's for the named variants.
+    Raises ConfigError for a size below 32.
+    """
+    check_size("--size", size)
+    model = build_model(config, device="meta")
+    costs: dict[nn.Module, _Cost] = {}
+    hooks = [
+        module.register_forward_hook(_counter(costs.setdefault(module, _Cost())))
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear | DeformConv2d)
+    ]
+    model(torch.empty(1, 3, size, size, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    total = _component(config.name, model, costs)
+    unseen_deformable, unseen_fusion = deformable_weights(config), FUSION_SCALARS * config.cells
+    original = sum(count_parameters(VARIANTS["v1-original"]).values())
+    return ParamsReport(
+        config.name,
+        asdict(config),
+        size,
+        total,
+        total.parameters - unseen_deformable - unseen_fusion,
+        unseen_deformable,
+        unseen_fusion,
+        1 - total.parameters / original,
+        budget or BUDGETS.get(config.name),
+    )
+
+
+def _counter(cost: _Cost) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    """A forward hook that adds the layer's products to ``cost``."""
+
+    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+            cost.macs += output.numel() * fan_in
+        elif isinstance(module, nn.Linear):
+            cost.macs += output.numel() * module.in_features
+        elif isinstance(module, DeformConv2d):
+            places = output.numel() // module.out_channels
+            cost.deformable += output.numel() * module.in_channels * TAPS
+            # four neighbours and the mask for each sampled value, in the textbook order (all input channels sampled)
+            cost.interpolation += places * TAPS * module.in_channels * 5
+
+    return count
+
+
+def _component(name: str, module: nn.Module, costs: dict[nn.Module, _Cost]) -> Component:
+    mine = [costs[m] for m in module.modules() if m in costs]
+    parts = [_component(child_name, child, costs) for child_name, child in module.named_children()]
+    return Component(
+        name,
+        sum(p.numel() for p in module.parameters()),
+        sum(c.macs for c in mine),
+        sum(c.deformable for c in mine),
+        sum(c.interpolation for c in mine),
+        type(module).__name__,
+        tuple(part for part in parts if part.parameters),
+    )

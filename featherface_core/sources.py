@@ -1,0 +1,123 @@
+"""What a user points ``detect`` at (pictures, folders, globs, videos, cameras) as a stream of frames."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from featherface_core.errors import DataError
+from featherface_core.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Picture, read_picture
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture file, video file or camera. name: path below the argument it came from, for naming outputs."""
+
+    path: str
+    kind: str  # "picture", "video" or "camera"
+    name: Path
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source; ``problem`` says why there is none. number, seconds: its place in a video or camera stream."""
+
+    source: Source
+    picture: Picture | None
+    number: int | None = None
+    seconds: float | None = None
+    fps: float = 0.0
+    problem: str = ""
+
+
+def find_sources(paths: Sequence[str]) -> list[Source]:
+    """Every picture and video behind ``paths``, in order, each once.
+
+    A folder stands for all pictures and videos below it, a pattern with * or ? for what it matches, a number for a camera.
+    Raises DataError for a path that is not there, or holds none.
+    """
+    found: dict[str, Source] = {}
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and _kind(p))
+            if not inside:
+                raise DataError(f"folder {given} holds no pictures or videos", "known: " + " ".join(PICTURE_SUFFIXES))
+            sources = [Source(str(p), _kind(p), p.relative_to(path)) for p in inside]
+        elif path.is_file():
+            sources = [Source(given, _kind(path) or "picture", Path(path.name))]
+        elif given.isdecimal():
+            sources = [Source(given, "camera", Path(f"camera{given}"))]
+        else:
+            matches = sorted(p for p in map(Path, glob.glob(given, recursive=True)) if p.is_file())  # noqa: PTH207 (absolute patterns)
+            if not matches:
+                raise DataError(
+                    f"{given} does not exist", "give pictures, folders, 'patterns*.jpg', a video or a camera number"
+                )
+            sources = [Source(str(p), _kind(p) or "picture", Path(p.name)) for p in matches]
+        for source in sources:
+            found.setdefault(source.path, source)
+    return list(found.values())
+
+
+def count_frames(sources: Sequence[Source]) -> int | None:
+    """How many frames ``read_frames`` will give; None where a video or camera does not say."""
+    total = 0
+    for source in sources:
+        if source.kind == "picture":
+            total += 1
+        elif source.kind == "camera":
+            return None
+        else:
+            capture = cv2.VideoCapture(source.path)
+            frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 1
+            capture.release()
+            if frames <= 0:
+                return None
+            total += frames
+    return total
+
+
+def read_frames(sources: Sequence[Source]) -> Iterator[Frame]:
+    """All frames of all sources; what cannot be read comes as a Frame with a ``problem``."""
+    for source in sources:
+        if source.kind == "picture":
+            try:
+                yield Frame(source, read_picture(source.path))
+            except DataError as problem:
+                yield Frame(source, None, problem=problem.message)
+        else:
+            yield from _read_stream(source)
+
+
+def _read_stream(source: Source) -> Iterator[Frame]:
+    capture = cv2.VideoCapture(int(source.path) if source.kind == "camera" else source.path)
+    try:
+        if not capture.isOpened():
+            what = (
+                f"camera {source.path} cannot be opened"
+                if source.kind == "camera"
+                else f"video {source.path} cannot be decoded"
+            )
+            yield Frame(source, None, problem=what)
+            return
+        fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        number = 0
+        while True:
+            there, picture = capture.read()
+            if not there:
+                break
+            yield Frame(source, np.asarray(picture, np.uint8), number, number / fps, fps)
+            number += 1
+        if number == 0:
+            yield Frame(source, None, problem=f"{source.kind} {source.path} gave no frame")
+    finally:
+        capture.release()
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return "picture" if suffix in PICTURE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else ""
