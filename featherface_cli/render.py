@@ -159,7 +159,8 @@ def show_comparison(reports: Sequence[ParamsReport]) -> None:
     stdout.print(made)
     stdout.print(
         Text(
-            "saved: against v1-original. thop prints too little: it has no hook for deformable kernels and fusion scalars."
+            "saved: against v1-original. thop prints too little: it has no hook for deformable kernels and fusion scalars.\n"
+            "MACs: convolutions and linear layers; products of the deformable kernels stand in their own column."
         ),
         style="dim",
     )
@@ -196,14 +197,12 @@ def show_search(report: SearchReport, limit: int) -> None:
 
 def show_export(report: ExportReport) -> None:
     """The proof of an ONNX file, a row a size and batch, and what was written."""
-    columns = ("size", "batch", "anchors", "outputs", "ONNX error", "torch error", "faces", "box px", "verdict")
-    made = table(*columns, title="compared with PyTorch in float64, on the portrait", right=columns[:8])
+    columns = ("size", "output shapes", "ONNX error", "torch error", "faces", "box px", "verdict")
+    made = table(*columns, title="compared with PyTorch in float64, on a real picture", right=columns[:6])
     for c in report.checks:
         made.add_row(
             f"{c.height}x{c.width}",
-            str(c.batch),
-            f"{c.expected:,}",
-            "4, 2, 10",
+            f"{c.batch} x {c.expected} x (4, 2, 10)",
             f"{c.onnx_error:.1e}",
             f"{c.torch_error:.1e}",
             f"{c.faces[1]} of {c.faces[0]}",
@@ -222,7 +221,13 @@ def show_export(report: ExportReport) -> None:
     if report.package:
         rows.insert(1, ("package", f"{report.package}: {', '.join(report.package_files)}"))
     stdout.print(facts(rows))
-    stdout.print(Text("errors: largest difference of a raw output, relative to max(1, |value|)"), style="dim")
+    stdout.print(
+        Text(
+            "output shapes: as the formula wants them, batch first. errors: largest difference of a raw output,\n"
+            "relative to max(1, |value|), onnxruntime's and float32 PyTorch's own. faces: ONNX of PyTorch."
+        ),
+        style="dim",
+    )
 
 
 def show_conversion(report: ConversionReport) -> None:
@@ -246,7 +251,7 @@ def show_picture_line(result: PictureResult) -> None:
         stderr.print(Text.assemble(("error: ", "bold red"), result.problem), soft_wrap=True)
         return
     best = f", best score {max(face['score'] for face in result.faces):.3f}" if result.faces else ""
-    faces = f"{len(result.faces)} face{'' if len(result.faces) == 1 else 's'}"
+    faces = plural(len(result.faces), "face")
     stdout.print(Text.assemble(f"{where}: ", (faces, "bold"), f"{best}, {result.milliseconds:.0f} ms"), soft_wrap=True)
 
 
@@ -256,10 +261,10 @@ def show_detect(report: DetectReport) -> None:
     faces = sum(len(p.faces) for p in good)
     seconds = f"{report.seconds:.1f} s"
     rows: list[tuple[str, str | Text]] = [
-        ("found", f"{faces} faces in {len(good)} pictures, {seconds}, {report.backend}")
+        ("found", f"{plural(faces, 'face')} in {plural(len(good), 'picture')}, {seconds}, {report.backend}")
     ]
     if report.broken:
-        rows.append(("broken", Text(f"{len(report.broken)} pictures could not be read", style="red")))
+        rows.append(("broken", Text(f"{plural(len(report.broken), 'picture')} could not be read", style="red")))
     if report.out:
         rows.append(("written", f"{report.out}/detections.jsonl, and the drawn pictures beside it"))
     rows.append(("network", f"{report.model}, {report.weights}"))
@@ -291,6 +296,11 @@ def giga(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.2f} {unit}" if unit == "G" else f"{count / factor:.1f} {unit}"
     return str(count)
+
+
+def plural(count: int, word: str) -> str:
+    """ "1 face", "2 faces"."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _verdict(budget: Budget, parameters: int, short: bool = False) -> Text:

@@ -16,6 +16,8 @@ from featherface_core.results import Floats
 
 Picture = NDArray[np.uint8]
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what goes wrong is said by our own errors, once
+
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red: subtracted, nothing divided
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -49,7 +51,8 @@ def read_picture(path: str | Path) -> Picture:
 
 def write_picture(path: Path, picture: Picture) -> None:
     """Write a picture in the format of its suffix, whole or not at all. Raises DataError."""
-    encoded = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    encoded = cv2.imencode(path.suffix, picture, quality)[1]
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 

@@ -109,8 +109,9 @@ draws them into faces.jpg. It needs none of FeatherFace's own packages.
 - `model.onnx`: {free}, opset {report.opset}, {report.deform_nodes} DeformConv nodes. Input: BGR, float32, mean
   {tuple(description["constants"]["mean"])} subtracted, NCHW. The same constants stand in its metadata under `featherface`.
 - `weights.safetensors`: the weights it was made from, for `featherface export` and `detect`.
-- `deployment_config.json`: pre- and post-processing, and the proof: at {sizes} (height x width) the raw outputs
-  were within {worst:.1e} (relative) of PyTorch in float64, and the same faces were found.
+- `deployment_config.json`: pre- and post-processing, and the proof: the raw outputs were within {worst:.1e} (relative)
+  of PyTorch in float64, and the same faces were found, at these heights x widths:
+  {sizes}.
 - `SHA256SUMS`: check with `sha256sum -c SHA256SUMS`.
 """
 
