@@ -132,8 +132,8 @@ def _remarks(report: ParamsReport) -> list[tuple[str, str | Text]]:
     if total.deformable_macs:
         both = total.macs + total.deformable_macs
         macs += (
-            f". Deformable kernels add their own column, {giga(both)} together; "
-            f"sampling for them adds {giga(total.interpolation_macs)} that no column counts"
+            f"; {giga(both)} with the deformable kernels. "
+            f"Sampling for them takes another {giga(total.interpolation_macs)} products that no column counts"
         )
     rows.append(("MACs", Text(macs)))
     return rows  # type: ignore[return-value]
@@ -142,7 +142,7 @@ def _remarks(report: ParamsReport) -> list[tuple[str, str | Text]]:
 def show_comparison(reports: Sequence[ParamsReport]) -> None:
     """Several networks, a row each."""
     size = reports[0].size
-    columns = ("model", "parameters", "saved", "thop prints", "MACs", "deform. MACs", "budget")
+    columns = ("model", "parameters", "saved", "by thop", "MACs", "deformable", "budget")
     made = table(*columns, title=f"parameters, and MACs at {size}x{size}", right=columns[:6])
     made.columns[0].justify = "left"
     for r in reports:
@@ -159,7 +159,7 @@ def show_comparison(reports: Sequence[ParamsReport]) -> None:
     stdout.print(made)
     stdout.print(
         Text(
-            "saved: against v1-original. thop prints too little: it has no hook for deformable kernels and fusion scalars.\n"
+            "saved: against v1-original. by thop: what that profiler prints, without deformable kernels and fusion scalars.\n"
             "MACs: convolutions and linear layers; products of the deformable kernels stand in their own column."
         ),
         style="dim",
@@ -248,7 +248,7 @@ def show_picture_line(result: PictureResult) -> None:
     """One line a picture while ``detect`` runs."""
     where = result.source if result.frame is None else f"{result.source} frame {result.frame}"
     if result.problem:
-        stderr.print(Text.assemble(("error: ", "bold red"), result.problem), soft_wrap=True)
+        print_error(FeatherFaceError(result.problem, result.hint))
         return
     best = f", best score {max(face['score'] for face in result.faces):.3f}" if result.faces else ""
     faces = plural(len(result.faces), "face")

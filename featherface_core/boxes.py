@@ -87,20 +87,21 @@ def iou(a: Floats, b: Floats) -> Floats:
 def nms(boxes: Floats, scores: Floats, threshold: float, top_k: int = 0) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: indices of the boxes kept, best first; ties keep the earlier box.
 
-    A box goes if its IoU with a better box that stays is above ``threshold``. top_k: how many to keep at most, 0 for all.
+    A box goes if its IoU with a better box that stays is above ``threshold``. Sides count one pixel more than x2 - x1, as in
+    the evaluation code that published figures come from (Fast R-CNN's, Girshick 2015): it matters for faces of a few pixels.
+    top_k: how many to keep at most, 0 for all.
     """
     order = np.argsort(-scores, kind="stable")
     x1, y1, x2, y2 = (np.ascontiguousarray(column) for column in boxes[order].T)
-    areas = np.clip(x2 - x1, 0, None) * np.clip(y2 - y1, 0, None)
+    areas = (x2 - x1 + 1) * (y2 - y1 + 1)
     alive = np.arange(len(order))
     kept: list[int] = []
     while alive.size and (not top_k or len(kept) < top_k):
         best, rest = alive[0], alive[1:]
         kept.append(order[best])
-        width = np.clip(np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest]), 0, None)
-        height = np.clip(np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest]), 0, None)
+        width = np.clip(np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest]) + 1, 0, None)
+        height = np.clip(np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest]) + 1, 0, None)
         overlap = width * height
-        # compared without division, so that boxes without area are kept
         alive = rest[overlap <= threshold * (areas[best] + areas[rest] - overlap)]
     return np.array(kept, dtype=np.intp)
 

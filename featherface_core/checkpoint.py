@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from featherface_core.config import ModelConfig, with_values
-from featherface_core.errors import ConfigError, WeightsError, first_line
+from featherface_core.errors import ConfigError, WeightsError, first_sentence
 from featherface_core.files import replacing
 from featherface_core.models import upstream
 from featherface_core.models.variants import VARIANTS, build_model
@@ -138,6 +139,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
         return _read_safetensors(path)
     if head[:2] == b"PK" or head[:1] == b"\x80":
         return _read_torch(path), None
+    if path.suffix == ".onnx":
+        raise WeightsError(f"{path} is an ONNX file, not weights", f"use --onnx {path}")
     raise WeightsError(
         f"{path} is not a weights file: it begins with {head[:8]!r}",
         "give a .safetensors, or a .pth/.tar saved by torch.save",
@@ -166,7 +169,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols; what matters comes as an error
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:
         if "weights_only" in str(problem) or "Unsupported" in str(problem):
             raise WeightsError(
@@ -174,11 +179,11 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
                 "save a state dict where the file came from: torch.save(model.state_dict(), 'weights.pth')",
             ) from None
         raise WeightsError(
-            f"{path} is a damaged weights file: {first_line(problem)}", "copy or download it again"
+            f"{path} is a damaged weights file: {first_sentence(problem)}", "copy or download it again"
         ) from None
     except Exception as problem:  # torch raises whatever its unpickler meets in a truncated or foreign file
         raise WeightsError(
-            f"{path} is a damaged weights file: {first_line(problem)}", "copy or download it again"
+            f"{path} is a damaged weights file: {first_sentence(problem)}", "copy or download it again"
         ) from None
     for wrapper in upstream.WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):

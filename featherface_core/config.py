@@ -26,6 +26,8 @@ def _check_choice(name: str, value: object, kind: Any) -> None:
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} {value!r} is not a number", f"use a number from {low} to {high}")
+    if isinstance(low, int) and not isinstance(value, int):
+        raise ConfigError(f"{name} {value!r} is not a whole number", f"use {low} to {high}")
     if not low <= value <= high:
         raise ConfigError(f"{name} {value} is out of range", f"use {low} to {high}")
 
@@ -228,7 +230,12 @@ def with_values(base: Config, values: Mapping[str, Any], place: str) -> Config:
         if key not in known:
             raise ConfigError(f"unknown key {str(key)!r} in {place}", did_you_mean(str(key), known))
         current = getattr(base, key)
-        if is_dataclass(current) and isinstance(value, Mapping):
+        if is_dataclass(current) and not isinstance(value, Mapping):
+            example = fields(current)[0].name
+            raise ConfigError(
+                f"{key}: {value!r} is not a set of keys ({place})", f"write {key}: {{{example}: {value}}}"
+            )
+        if is_dataclass(current):
             changed[key] = with_values(current, value, f"{place}: {key}")
         else:
             changed[key] = value

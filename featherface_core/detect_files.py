@@ -19,6 +19,7 @@ from featherface_core.results import SCHEMA, Detections, DetectReport, Floats, P
 from featherface_core.sources import Frame, Source, count_frames, find_sources, read_frames
 
 LOOKAHEAD = 4  # batches of frames read before one runs, so that pictures of equal shape meet
+MOST_WAITING = 256 * 2**20  # bytes of prepared pictures that may wait: huge ones run alone whatever the batch
 
 
 def detect_files(
@@ -92,7 +93,7 @@ def _results(
         done += 1
         on_event(Progress(done, total, frame.source.path))
         if frame.picture is None or faces is None:
-            yield PictureResult(frame.source.path, 0, 0, frame=frame.number, problem=frame.problem)
+            yield PictureResult(frame.source.path, 0, 0, frame=frame.number, problem=frame.problem, hint=frame.hint)
             continue
         drawn = drawer.draw(frame, faces) if drawer else None
         height, width = frame.picture.shape[:2]
@@ -119,7 +120,7 @@ def _detect(
         ready.update({id(frame): (faces, share) for (frame, _, _), faces in zip(batch, found, strict=True)})
 
     def drain(down_to: int) -> Iterator[tuple[Frame, Detections | None, float]]:
-        while len(waiting) > down_to:
+        while len(waiting) > down_to or sum(p.nbytes for _, p, _ in waiting if p is not None) > MOST_WAITING:
             frame = waiting[0][0]
             if id(frame) not in ready:
                 run_one_batch()

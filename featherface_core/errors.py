@@ -64,3 +64,8 @@ def first_line(problem: BaseException, most: int = 200) -> str:
     """What a foreign exception says, in one line of at most ``most`` characters."""
     text = str(problem).strip() or type(problem).__name__
     return text.splitlines()[0][:most]
+
+
+def first_sentence(problem: BaseException) -> str:
+    """As ``first_line``, up to the first full stop: torch writes paragraphs on one line."""
+    return first_line(problem).split(". ")[0]

@@ -50,7 +50,7 @@ def measure(config: ModelConfig, size: int = 640, budget: Budget | None = None) 
         unseen_deformable,
         unseen_fusion,
         1 - total.parameters / original,
-        budget or BUDGETS.get(config.name),
+        budget or BUDGETS.get(config.name.removesuffix("*")),
     )
 
 

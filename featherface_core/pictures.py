@@ -1,9 +1,6 @@
 """Reading, preparing and drawing pictures. BGR uint8 arrays (H, W, 3) throughout, as OpenCV has them."""
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what goes wrong is said by our own errors, once
 
 import cv2
 import numpy as np
@@ -66,8 +63,8 @@ def prepare(
     """A picture as network input (3, h, w), float32 with the mean subtracted, and the scales (x, y) it was resized by.
 
     size: the long side in pixels, None for the picture's own. canvas: (height, width) of a network that takes no other
-    size; the picture is scaled to fit into it unless a ``size`` that fits is given. What the picture does not fill, at the right and the
-    bottom, is the mean, which the network sees as zero; a side is at least 32.
+    size; the picture is scaled to fit into it unless a ``size`` that fits is given. A side is at least 32; what the picture
+    does not fill, at the right and the bottom, is the mean, which the network sees as zero.
     """
     height, width = picture.shape[:2]
     if size is not None:

@@ -231,6 +231,7 @@ class PictureResult:
     seconds: float | None = None
     milliseconds: float = 0.0
     problem: str = ""
+    hint: str = ""
     drawn: str | None = None
 
 

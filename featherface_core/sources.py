@@ -31,6 +31,7 @@ class Frame:
     seconds: float | None = None
     fps: float = 0.0
     problem: str = ""
+    hint: str = ""
 
 
 def find_sources(paths: Sequence[str]) -> list[Source]:
@@ -88,7 +89,7 @@ def read_frames(sources: Sequence[Source]) -> Iterator[Frame]:
             try:
                 yield Frame(source, read_picture(source.path))
             except DataError as problem:
-                yield Frame(source, None, problem=problem.message)
+                yield Frame(source, None, problem=problem.message, hint=problem.hint)
         else:
             yield from _read_stream(source)
 
@@ -102,7 +103,7 @@ def _read_stream(source: Source) -> Iterator[Frame]:
                 if source.kind == "camera"
                 else f"video {source.path} cannot be decoded"
             )
-            yield Frame(source, None, problem=what)
+            yield Frame(source, None, problem=what, hint="check that it plays elsewhere, and that you may open it")
             return
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
         number = 0
@@ -113,7 +114,9 @@ def _read_stream(source: Source) -> Iterator[Frame]:
             yield Frame(source, np.asarray(picture, np.uint8), number, number / fps, fps)
             number += 1
         if number == 0:
-            yield Frame(source, None, problem=f"{source.kind} {source.path} gave no frame")
+            yield Frame(
+                source, None, problem=f"{source.kind} {source.path} gave no frame", hint="check that it plays elsewhere"
+            )
     finally:
         capture.release()
 

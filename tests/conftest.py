@@ -68,7 +68,7 @@ def difference(outputs: Iterable[Any], wanted: Iterable[Any]) -> float:
 
 
 def randomise(model: "FeatherFace", seed: int = 0) -> "FeatherFace":
-    """Give an untrained network what training would: batch statistics, offsets, masks and fusion weights that differ.
+    """Give an untrained network what training would: statistics, biases, offsets, fusion weights and heads that differ.
 
     The statistics are those of a pass over noise, so that features neither vanish nor explode on their way.
     """
@@ -76,10 +76,14 @@ def randomise(model: "FeatherFace", seed: int = 0) -> "FeatherFace":
     from torch import nn
 
     from featherface_core.models.deform import DeformConv2d
+    from featherface_core.models.heads import LevelHead
     from featherface_core.models.neck import Fusion
 
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                module.bias.uniform_(-0.3, 0.3, generator=draw)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.weight.uniform_(0.6, 1.4, generator=draw)
@@ -93,6 +97,9 @@ def randomise(model: "FeatherFace", seed: int = 0) -> "FeatherFace":
                 module.mask.bias.normal_(0, 1, generator=draw)
             elif isinstance(module, Fusion):
                 module.weights.uniform_(-0.3, 1.5, generator=draw)  # some below zero: relu switches those inputs off
+            elif isinstance(module, LevelHead):
+                for layer in (module.boxes, module.classes, module.landmarks):
+                    layer.weight.normal_(0, 0.2, generator=draw)
         model.train()(noise(2, 96, 128, seed))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -121,10 +121,22 @@ def profiled(state: State) -> State:
     return {"total_ops": torch.ones(1), "total_params": torch.ones(1), **state, **extra}
 
 
+def all_at_once(state: State) -> State:
+    return prefixed(short_shuffles(profiled(state)))
+
+
 @pytest.mark.parametrize(
-    "change", [prefixed, short_shuffles, profiled, lambda s: prefixed(short_shuffles(profiled(s)))]
+    ("wrapper", "change"),
+    [
+        (None, prefixed),
+        (None, short_shuffles),
+        (None, profiled),
+        (None, all_at_once),
+        ("model_state_dict", profiled),
+        ("state_dict", all_at_once),
+        ("model", prefixed),
+    ],
 )
-@pytest.mark.parametrize("wrapper", [None, "model_state_dict", "state_dict", "model"])
 def test_the_forms_in_which_files_are_found(
     tmp_path: Path, wrapper: str | None, change: Callable[[State], State]
 ) -> None:
@@ -189,11 +201,13 @@ def test_the_record_is_held_against_what_is_asked_for(tmp_path: Path) -> None:
     assert "'v1'" in error.message
 
 
-def test_a_damaged_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "record", ["nonsense", '{"nope": 1}', '{"width": "wide"}', "[]", "3", '{"neck_attention": "cbam"}']
+)
+def test_a_damaged_record(tmp_path: Path, record: str) -> None:
     path = tmp_path / "a.safetensors"
-    for record in ("nonsense", "[]", "3", '{"nope": 1}', '{"width": "wide"}', '{"neck_attention": "cbam"}'):
-        safetensors.torch.save_file(ours("v2"), path, {"model": record})
-        assert "cannot build" in refused(path).message, record
+    safetensors.torch.save_file(ours("v2"), path, {"model": record})
+    assert "cannot build" in refused(path).message
 
 
 # ---- tensors that do not fit ----
@@ -239,7 +253,7 @@ def test_numbers_that_are_none(tmp_path: Path, value: float) -> None:
     broken = ["backbone.stages.0.0.conv.weight", "heads.2.landmarks.bias"]
     for name in broken:
         state[name].view(-1)[-1] = value
-    error = refused(stored(tmp_path / "a.pth", state))
+    error = refused(save_weights(tmp_path / "a.safetensors", state, VARIANTS["v2"]))
     assert list(error.details) == broken
 
 
@@ -253,7 +267,7 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
         ("empty.pth", b"", "empty"),
         ("text.pth", b"epoch 3 loss 0.4\n", "not a weights file"),
         ("text.safetensors", b"12345678{and no header of that length", "damaged"),
-        ("short.pth", b"PK", "damaged"),
+        ("short.pth", b"PK\x03\x04 and no archive", "damaged"),
         ("other.pth", b"\x80\x02]q\x00.", "damaged"),
     ):
         path = tmp_path / name

@@ -53,10 +53,11 @@ def search(base: ModelConfig, budget: Budget) -> SearchReport:
     parameters (``FREE_SHUFFLES``) one stands for all. Raises ConfigError where
     nothing meets the budget.
     """
-    rows, tried = [], 0
+    rows, tried, closest = [], 0, 0
     for config in _candidates(base):
         tried += 1
         parameters = sum(count_parameters(config).values())
+        closest = min(closest or parameters, parameters, key=lambda n: abs(n - budget.target))
         if budget.met_by(parameters):
             rows.append(
                 SearchRow(
@@ -71,10 +72,9 @@ def search(base: ModelConfig, budget: Budget) -> SearchReport:
                 )
             )
     if not rows:
-        smallest = sum(count_parameters(replace(base, width=16, cells=1)).values())
         raise ConfigError(
             f"no configuration of {base.name} has {budget.target:,} ± {budget.tolerance:,} parameters ({tried:,} tried)",
-            f"widen --tolerance; the smallest that was tried has about {smallest:,}",
+            f"the closest has {closest:,}: widen --tolerance, or move --target",
         )
     rows.sort(key=lambda row: (abs(row.difference), row.parameters))
     widths = {w: sum(count_parameters(replace(base, width=w)).values()) for w in range(16, 260, 4) if _fits(base, w)}

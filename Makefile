@@ -1,0 +1,44 @@
+# `make demo` sets up and runs the main job on what ships; `make test` runs everything that CI runs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+OUT    ?= demo
+
+# trained weights for the demo: name a file of your own with WEIGHTS=FILE
+WEIGHTS ?= $(firstword $(wildcard ../shared/reference/v1_original.pth) untrained)
+
+.PHONY: demo test lint fast setup clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11"; echo "hint: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@mkdir -p $(OUT)
+	$(BIN)/featherface params --model v1
+	$(BIN)/featherface export --weights $(WEIGHTS) --dynamic --test-sizes --out $(OUT)/model.onnx --package $(OUT)/package
+	$(BIN)/featherface detect featherface_core/assets/astronaut.png --onnx $(OUT)/model.onnx --out $(OUT)
+	@if [ "$(WEIGHTS)" = untrained ]; then \
+		echo "These boxes come from untrained weights and mean nothing: make demo WEIGHTS=FILE shows a trained network."; fi
+	@echo "Look at $(OUT)/astronaut_faces.png; the deployment package is $(OUT)/package."
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+fast: $(READY)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist
