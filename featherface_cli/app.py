@@ -53,7 +53,7 @@ app = typer.Typer(
     help="Tiny face detectors with five landmarks: count them, run them, prove them, ship them.",
     epilog="Exit codes: 0 fine, 1 failed, 2 usage or config, 3 data, 4 weights, 5 export, 130 interrupted. "
     f"Planned, not in this version: {', '.join(PLANNED)}.",
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
@@ -215,8 +215,8 @@ def export(
         str | None,
         typer.Option(
             "--test-sizes",
-            metavar="[SIZES]",
-            help=f"Sizes to prove, e.g. 320,480x640; alone: {','.join(DEFAULT_TEST_SIZES)}. Default: 320,640,333x517.",
+            metavar="SIZES",
+            help=f"Sizes to prove, e.g. 320,480x640. Alone: {', '.join(DEFAULT_TEST_SIZES)}. Not given: 320, 640, 333x517.",
         ),
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set, 19 to 23.")] = ExportConfig.opset,

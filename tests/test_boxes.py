@@ -12,7 +12,7 @@ Boxes = list[tuple[float, float, float, float]]
 coordinate = st.integers(0, 24)
 whole_box = st.tuples(coordinate, coordinate, coordinate, coordinate).map(
     lambda b: (min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3]))
-)  # one in a dozen has no area
+)
 side = st.floats(1, 600, width=32)
 middle = st.floats(-100, 800, width=32)
 
@@ -115,8 +115,9 @@ def test_iou_properties(drawn: Boxes) -> None:
 
 
 def test_nms_keeps_what_only_a_suppressed_box_covers() -> None:
-    # the middle one of the chain overlaps both its neighbours by 3/7; they overlap each other by 1/9
-    chain = array([[0, 0, 10, 10], [0, 4, 10, 14], [0, 8, 10, 18]])
+    # ten pixels a side, the last one counted; the middle one of the chain overlaps both its neighbours by 3/7, and they
+    # overlap each other by 1/9
+    chain = array([[0, 0, 9, 9], [0, 4, 9, 13], [0, 8, 9, 17]])
     scores = np.array([0.9, 0.8, 0.7], np.float32)
     assert boxes.nms(chain, scores, 0.4).tolist() == [0, 2]
     assert boxes.nms(chain, scores, 0.43).tolist() == [0, 1, 2]
@@ -126,9 +127,16 @@ def test_nms_keeps_what_only_a_suppressed_box_covers() -> None:
 
 
 def test_nms_at_the_threshold_itself_keeps() -> None:
-    pair = array([[0, 0, 10, 10], [0, 5, 10, 10]])  # IoU 1/2
+    pair = array([[0, 0, 9, 9], [0, 5, 9, 9]])  # 10 x 5 of 10 x 10 pixels: 1/2
     assert boxes.nms(pair, np.array([0.9, 0.8], np.float32), 0.5).tolist() == [0, 1]
     assert boxes.nms(pair, np.array([0.9, 0.8], np.float32), 0.499).tolist() == [0]
+
+
+def test_nms_counts_the_last_pixel() -> None:
+    # one pixel each, side by side: without the published code's "+ 1" they would have no area at all
+    dots = array([[0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 0]])
+    assert boxes.nms(dots, np.array([0.9, 0.8, 0.7], np.float32), 0.5).tolist() == [0, 1, 2]
+    assert boxes.nms(dots, np.array([0.9, 0.8, 0.7], np.float32), 0.49).tolist() == [0, 1]
 
 
 def test_nms_keeps_the_earlier_of_equals() -> None:
@@ -147,10 +155,10 @@ def test_nms_top_k_counts_kept_boxes() -> None:
 
 
 def test_nms_at_its_extreme_thresholds() -> None:
-    few = array([[0, 0, 10, 10], [9, 9, 20, 20], [20, 20, 30, 30], [0, 0, 10, 10]])
+    few = array([[0, 0, 10, 10], [10, 10, 20, 20], [21, 20, 30, 30], [0, 0, 10, 10]])
     scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
     assert boxes.nms(few, scores, 1.0).tolist() == [0, 1, 2, 3]
-    assert boxes.nms(few, scores, 0.0).tolist() == [0, 2]  # touching edges share no area
+    assert boxes.nms(few, scores, 0.0).tolist() == [0, 2]  # a shared edge is a shared pixel
 
 
 def test_nms_of_nothing() -> None:
@@ -165,9 +173,9 @@ def slow_nms(corners: Boxes, scores: list[float], threshold: float, top_k: int) 
         ax1, ay1, ax2, ay2 = corners[i]
         for k in kept:
             bx1, by1, bx2, by2 = corners[k]
-            shared = max(0, min(ax2, bx2) - max(ax1, bx1)) * max(0, min(ay2, by2) - max(ay1, by1))
-            union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared
-            if union > 0 and shared / union > threshold:
+            shared = max(0, min(ax2, bx2) - max(ax1, bx1) + 1) * max(0, min(ay2, by2) - max(ay1, by1) + 1)
+            union = (ax2 - ax1 + 1) * (ay2 - ay1 + 1) + (bx2 - bx1 + 1) * (by2 - by1 + 1) - shared
+            if shared / union > threshold:
                 break
         else:
             kept.append(i)
