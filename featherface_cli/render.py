@@ -50,22 +50,23 @@ def print_json_list(results: Sequence[Any], command: str, key: str) -> None:
 
 def print_error(error: FeatherFaceError, all_details: bool = False) -> None:
     """The error's one line, its details (the first few of them) and its hint, on stderr."""
-    stderr.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
+    stderr.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=not stderr.is_terminal)
     shown = error.details if all_details else error.details[:DETAILS_SHOWN]
     for detail in shown:
-        stderr.print(Text(f"  {detail}"), soft_wrap=True)
+        stderr.print(Text(f"  {detail}"), soft_wrap=not stderr.is_terminal)
     if len(shown) < len(error.details):
         stderr.print(
-            Text(f"  ... and {len(error.details) - len(shown)} more (all: featherface --debug ...)"), soft_wrap=True
+            Text(f"  ... and {len(error.details) - len(shown)} more (all: featherface --debug ...)"),
+            soft_wrap=not stderr.is_terminal,
         )
     if error.hint:
-        stderr.print(Text.assemble(("hint: ", "bold cyan"), error.hint), soft_wrap=True)
+        stderr.print(Text.assemble(("hint: ", "bold cyan"), error.hint), soft_wrap=not stderr.is_terminal)
 
 
 def note(text: str, quiet: bool = False) -> None:
     """A line for people, on stderr."""
     if not quiet:
-        stderr.print(Text.assemble(("note: ", "bold yellow"), text), soft_wrap=True)
+        stderr.print(Text.assemble(("note: ", "bold yellow"), text), soft_wrap=not stderr.is_terminal)
 
 
 def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
@@ -252,7 +253,10 @@ def show_picture_line(result: PictureResult) -> None:
         return
     best = f", best score {max(face['score'] for face in result.faces):.3f}" if result.faces else ""
     faces = plural(len(result.faces), "face")
-    stdout.print(Text.assemble(f"{where}: ", (faces, "bold"), f"{best}, {result.milliseconds:.0f} ms"), soft_wrap=True)
+    stdout.print(
+        Text.assemble(f"{where}: ", (faces, "bold"), f"{best}, {result.milliseconds:.0f} ms"),
+        soft_wrap=not stderr.is_terminal,
+    )
 
 
 def show_detect(report: DetectReport) -> None:

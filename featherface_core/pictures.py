@@ -91,12 +91,13 @@ def draw(picture: Picture, boxes: Floats, scores: Floats, landmarks: Floats) -> 
     """A copy with boxes, scores and the five landmarks of each face, in widths that suit the picture and the face."""
     canvas = picture.copy()
     side = max(picture.shape[:2])
-    line = max(1, round(side / 500))
     colours = ((60, 60, 255), (60, 255, 255), (255, 60, 255), (60, 255, 60), (255, 160, 60))
     for box, score, points in zip(boxes[::-1], scores[::-1], landmarks[::-1], strict=True):
         x1, y1, x2, y2 = (round(float(v)) for v in np.clip(box, -2 * side, 3 * side))
+        face = min(x2 - x1, y2 - y1)
+        line = max(1, round(min(side / 500, face / 24)))
         cv2.rectangle(canvas, (x1, y1), (x2, y2), (80, 220, 40), line, cv2.LINE_AA)
-        radius = max(1, round(min(x2 - x1, y2 - y1) / 32))
+        radius = max(1, round(face / 32))
         for (x, y), colour in zip(np.clip(points, -2 * side, 3 * side), colours, strict=True):
             cv2.circle(canvas, (round(float(x)), round(float(y))), radius, colour, -1, cv2.LINE_AA)
         _label(canvas, f"{score:.2f}", x1, y1, x2 - x1)

@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,6 +30,11 @@ from featherface_core.results import Detections, ExportReport
 OUTPUTS = ["bbox_regressions", "classifications", "landmarks"]
 DYNAMIC = ExportConfig(test_sizes=((96, 160), (33, 97)))  # batches 1 and 2 of each
 CANVAS = (64, 96)
+
+
+def grouped(*names: str) -> list[Any]:
+    """Each name with a mark that keeps what it exports on one worker of pytest-xdist."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +94,7 @@ def test_folding_leaves_the_outputs_and_no_batch_norm(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", grouped(*GOLDEN))
 def test_golden_outputs_through_onnxruntime(
     reference: Path, exported: Callable[[str], tuple[Path, ExportReport]], name: str
 ) -> None:
@@ -113,7 +119,7 @@ def test_golden_outputs_through_onnxruntime(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", grouped(*GOLDEN))
 def test_what_the_file_holds(reference: Path, exported: Callable[[str], tuple[Path, ExportReport]], name: str) -> None:
     path, report = exported(name)
     graph = onnx.load(path).graph
@@ -138,7 +144,7 @@ def test_what_the_file_holds(reference: Path, exported: Callable[[str], tuple[Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["v1_original", "v2"])
+@pytest.mark.parametrize("name", grouped("v1_original", "v2"))
 def test_what_the_file_says_of_itself(exported: Callable[[str], tuple[Path, ExportReport]], name: str) -> None:
     path, _ = exported(name)
     model = onnx.load(path)
@@ -159,7 +165,7 @@ def test_what_the_file_says_of_itself(exported: Callable[[str], tuple[Path, Expo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", grouped(*GOLDEN))
 def test_the_file_tells_nothing_of_the_machine(
     reference: Path, exported: Callable[[str], tuple[Path, ExportReport]], name: str
 ) -> None:
@@ -177,6 +183,7 @@ def test_the_file_tells_nothing_of_the_machine(
     assert [place for place in places if len(place) > 1 and place.encode() in data] == []
 
 
+@pytest.mark.xdist_group("v1_original")
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [None, 320])
 def test_both_runtimes_find_the_astronaut(
@@ -207,6 +214,7 @@ def look_like_a_face(found: Detections) -> None:
     assert left_mouth[0] < nose[0] < right_mouth[0]
 
 
+@pytest.mark.xdist_group("v1_original")
 @pytest.mark.slow
 def test_a_batch_equals_its_pictures(exported: Callable[[str], tuple[Path, ExportReport]], scene: np.ndarray) -> None:
     path, _ = exported("v1_original")
@@ -223,6 +231,7 @@ def test_a_batch_equals_its_pictures(exported: Callable[[str], tuple[Path, Expor
     assert [len(faces) for faces in found] == [len(detector.detect(np.ascontiguousarray(view))) for view in views]
 
 
+@pytest.mark.xdist_group("simple")
 @pytest.mark.slow
 def test_a_simplified_file_is_proven_too(small: FeatherFace, tmp_path: Path) -> None:
     path = tmp_path / "simple.onnx"
@@ -243,6 +252,7 @@ class Canvas(TorchNetwork):
     fixed = (1, *CANVAS)
 
 
+@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_fixed_file_takes_any_picture(fixed: Path, small: FeatherFace, scene: np.ndarray) -> None:
     dims = onnx.load(fixed).graph.input[0].type.tensor_type.shape.dim
@@ -260,6 +270,7 @@ def test_a_fixed_file_takes_any_picture(fixed: Path, small: FeatherFace, scene: 
         np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.1 / min(scale))
 
 
+@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_fixed_file_takes_batches_one_by_one(fixed: Path) -> None:
     network = OnnxDetector(fixed).network
@@ -270,6 +281,7 @@ def test_a_fixed_file_takes_batches_one_by_one(fixed: Path) -> None:
         np.testing.assert_array_equal(output, np.concatenate([single[i] for single in singles]))
 
 
+@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_fixed_file_refuses_a_larger_size(fixed: Path, scene: np.ndarray) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -339,6 +351,7 @@ def wrong(
     monkeypatch.undo()
 
 
+@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
@@ -362,6 +375,7 @@ def test_a_wrong_graph_is_not_written(
         assert row.startswith("64x96, batch 1: ")
 
 
+@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_the_right_graph_is_written_by_the_same_means(
     wrong: Callable[[Callable[[onnx.ModelProto], None]], None], small: FeatherFace, tmp_path: Path
@@ -371,6 +385,7 @@ def test_the_right_graph_is_written_by_the_same_means(
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
 
 
+@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_failed_export_leaves_the_earlier_file(
     wrong: Callable[[Callable[[onnx.ModelProto], None]], None], small: FeatherFace, tmp_path: Path

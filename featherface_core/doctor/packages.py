@@ -70,7 +70,9 @@ def mend(imported: Imported) -> str:
             "apt-get install libgl1 libglib2.0-0, or, for a machine without a screen: "
             f"pip uninstall -y {name} && pip install opencv-python-headless"
         )
-    return f"pip install --force-reinstall {name}"
+    # the version that is there: the newest torch would bring another build with it
+    pinned = f"{name}=={version.partition('+')[0]}" if version else name
+    return f"pip install --force-reinstall {pinned}"
 
 
 def required(package: str, options: DoctorOptions) -> Finding:
