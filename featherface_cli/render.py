@@ -72,7 +72,9 @@ def note(text: str, quiet: bool = False) -> None:
 def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
     """An empty table in the house style; ``right`` names the columns of numbers."""
     numbers = set(right)
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    made = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
     return made
@@ -170,7 +172,7 @@ def show_comparison(reports: Sequence[ParamsReport]) -> None:
 def show_search(report: SearchReport, limit: int) -> None:
     """The configurations that meet a budget."""
     b = report.budget
-    columns = ("width", "cells", "attention", "neck attention", "shuffle", "parameters", "off by", "known as")
+    columns = ("width", "cells", "backbone", "neck", "shuffle", "parameters", "off by", "known as")
     title = f"{len(report.rows)} of {report.tried:,} configurations have {b.target:,} ± {b.tolerance:,} parameters"
     made = table(*columns, title=title, right=("width", "cells", "parameters", "off by"))
     for row in report.rows[:limit]:
@@ -186,7 +188,7 @@ def show_search(report: SearchReport, limit: int) -> None:
             style="bold" if row.same_as else "",
         )
     stdout.print(made)
-    lines: list[tuple[str, str | Text]] = [("order", report.order)]
+    lines: list[tuple[str, str | Text]] = [("order", report.order), ("backbone, neck", "attention after each")]
     if len(report.rows) > limit:
         lines.append(("shown", f"{limit} of {len(report.rows)}; --limit shows more"))
     lines.append(("shuffle", f"{', '.join(FREE_SHUFFLES)} have no parameters; one stands for all three"))
@@ -198,12 +200,12 @@ def show_search(report: SearchReport, limit: int) -> None:
 
 def show_export(report: ExportReport) -> None:
     """The proof of an ONNX file, a row a size and batch, and what was written."""
-    columns = ("size", "output shapes", "ONNX error", "torch error", "faces", "box px", "verdict")
+    columns = ("size", "outputs", "ONNX error", "torch error", "faces", "box px", "verdict")
     made = table(*columns, title="compared with PyTorch in float64, on a real picture", right=columns[:6])
     for c in report.checks:
         made.add_row(
             f"{c.height}x{c.width}",
-            f"{c.batch} x {c.expected} x (4, 2, 10)",
+            f"{c.batch}x{c.expected}x4,2,10",
             f"{c.onnx_error:.1e}",
             f"{c.torch_error:.1e}",
             f"{c.faces[1]} of {c.faces[0]}",
@@ -224,8 +226,8 @@ def show_export(report: ExportReport) -> None:
     stdout.print(facts(rows))
     stdout.print(
         Text(
-            "output shapes: as the formula wants them, batch first. errors: largest difference of a raw output,\n"
-            "relative to max(1, |value|), onnxruntime's and float32 PyTorch's own. faces: ONNX of PyTorch."
+            "outputs: batch x anchors x values, as the formula wants them. errors: largest difference of a raw\n"
+            "output, relative to max(1, |value|), onnxruntime's and float32 PyTorch's own. faces: ONNX of PyTorch."
         ),
         style="dim",
     )
