@@ -334,6 +334,7 @@ def _flatten(part: Component, depth: int, level: int = -1) -> Iterable[tuple[int
 def _grow(tree: Tree, part: Component, depth: int) -> None:
     if depth:
         for child in part.parts:
-            macs = f", {giga(child.macs + child.deformable_macs)} MACs" if child.macs + child.deformable_macs else ""
+            macs = f", {giga(child.macs)} MACs" if child.macs else ""
+            macs += f" and {giga(child.deformable_macs)} deformable" if child.deformable_macs else ""
             label = Text.assemble(child.name, (f" {child.kind}", "cyan"), f"  {child.parameters:,}", (macs, "dim"))
             _grow(tree.add(label), child, depth - 1)
