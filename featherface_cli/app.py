@@ -349,6 +349,10 @@ def _detector(weights: str | None, onnx: Path | None, model: str | None, config:
 def main() -> None:
     """The ``featherface`` command: runs the app and turns every failure into one line, a hint and an exit code."""
     debug = "--debug" in sys.argv
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # torch's OpenMP threads spin while they wait for each other; beside any other busy process that makes a small
+        # network many times slower. A short spin is as fast on an idle machine.
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         code = app(standalone_mode=False, prog_name="featherface")
         sys.stdout.flush()

@@ -193,7 +193,7 @@ def show_search(report: SearchReport, limit: int) -> None:
         lines.append(("shown", f"{limit} of {len(report.rows)}; --limit shows more"))
     lines.append(("shuffle", f"{', '.join(FREE_SHUFFLES)} have no parameters; one stands for all three"))
     for width, parameters in report.near:
-        verdict = _verdict(b, parameters)
+        verdict = _verdict(b, parameters, short=True)
         lines.append((f"width {width}", Text.assemble(f"{parameters:,} with all else as in {report.base}: ", verdict)))
     stdout.print(facts(lines))
 

@@ -118,9 +118,11 @@ def postprocess(
 ) -> tuple[Floats, Floats, Floats]:
     """One picture's network outputs (A, 4), (A, 2), (A, 10) to boxes (n, 4), scores (n,), points (n, 5, 2), best first.
 
-    In pixels of the network's input. Anchors with a score above ``score`` alone are decoded.
+    In pixels of the network's input. Anchors with a score above ``score`` alone are decoded; what a diverged network gives
+    as NaN or infinity is no face.
     """
     faces = np.flatnonzero(scores[:, 1] > score)
+    faces = faces[np.isfinite(regressions[faces]).all(1) & np.isfinite(landmarks[faces]).all(1)]
     face_scores, face_anchors = scores[faces, 1], anchors[faces]
     boxes = decode_boxes(regressions[faces], face_anchors, variances)
     kept = nms(boxes, face_scores, nms_iou, top_k)

@@ -4,8 +4,10 @@ import hashlib
 import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,19 @@ def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights
             f"use --model {recorded.name}, or leave --model out",
         )
     layout, config, state = _recognise(path, state, recorded or expect)
+    # all are plain floats, but for the batch counters of the normalisations
+    foreign = [
+        f"{name}: {t.dtype}, {t.layout}"
+        for name, t in state.items()
+        if t.layout != torch.strided or t.is_quantized or t.is_floating_point() == name.endswith("num_batches_tracked")
+    ]
+    if foreign:
+        raise WeightsError(
+            f"{path}: {len(foreign)} tensors are not plain floats, the first is {foreign[0]}",
+            "save the weights as float32 or float16",
+            foreign,
+        )
+    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     broken = [name for name, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
     if broken:
         raise WeightsError(
@@ -65,7 +80,6 @@ def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights
             "take an earlier checkpoint: this training had diverged",
             broken,
         )
-    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Weights(config, state, path, layout, digest)
 
@@ -137,6 +151,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
         raise WeightsError(f"weights file {path} is empty (0 bytes)", "copy or download it again")
     if head[8:9] == b"{":
         return _read_safetensors(path)
+    if head[:2] == b"PK" and not zipfile.is_zipfile(path):
+        raise WeightsError(f"{path} is a damaged weights file: its end is missing", "copy or download it again")
     if head[:2] == b"PK" or head[:1] == b"\x80":
         return _read_torch(path), None
     if path.suffix == ".onnx":
@@ -216,6 +232,7 @@ def _recognise(
     raise _misfit(path, found, candidates)
 
 
+@lru_cache(maxsize=32)
 def _layouts(config: ModelConfig) -> dict[str, tuple[dict[str, str], Shapes]]:
     """For each layout: our name to the file's, and the file's name to the shape."""
     shapes = {name: tuple(t.shape) for name, t in build_model(config, device="meta").state_dict().items()}

@@ -224,6 +224,8 @@ def with_values(base: Config, values: Mapping[str, Any], place: str) -> Config:
 
     place: the file or option that ``values`` come from, for the message.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{place} holds {values!r} where keys should be", "write lines such as 'width: 40'")
     known = {field.name: field for field in fields(base)}  # type: ignore[arg-type]
     changed: dict[str, Any] = {}
     for key, value in values.items():

@@ -56,11 +56,13 @@ class Detector:
     def prepare(self, picture: Picture, size: int | None = None) -> tuple[Floats, tuple[float, float]]:
         """Network input (3, h, w) and the scales (x, y) of a BGR picture; size: its long side, None for its own."""
         canvas = self.network.fixed[1:] if self.network.fixed else None
-        if canvas and size is not None and size > min(canvas):
-            raise ConfigError(
-                f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
-                "leave --size out, or export with --dynamic",
-            )
+        if canvas and size is not None:
+            scale = size / max(picture.shape[:2])
+            if any(round(side * scale) > room for side, room in zip(picture.shape[:2], canvas, strict=True)):
+                raise ConfigError(
+                    f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
+                    "leave --size out, or export with --dynamic",
+                )
         return prepare(picture, size, self.mean, canvas)
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
@@ -220,13 +222,18 @@ def _read_description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     try:
         description = json.loads(metadata[METADATA_KEY])
         version = description["schema"]
-    except (ValueError, KeyError, TypeError):
-        raise WeightsError(
-            f"{path} holds damaged {METADATA_KEY!r} metadata", "export it again: featherface export"
-        ) from None
-    if version != METADATA_SCHEMA:
+        complete = (
+            description["model"]["name"]
+            and description["weights"]
+            and not (default_constants().keys() - description["constants"].keys())
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        complete, version = False, None
+    if version is not None and version != METADATA_SCHEMA:
         raise WeightsError(
             f"{path} has metadata schema {version}, this version reads {METADATA_SCHEMA}",
             "export it again: featherface export",
         )
+    if not complete:
+        raise WeightsError(f"{path} holds damaged {METADATA_KEY!r} metadata", "export it again: featherface export")
     return dict(description)

@@ -49,7 +49,10 @@ def read_picture(path: str | Path) -> Picture:
 def write_picture(path: Path, picture: Picture) -> None:
     """Write a picture in the format of its suffix, whole or not at all. Raises DataError."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix.lower() in (".jpg", ".jpeg") else []
-    encoded = cv2.imencode(path.suffix, picture, quality)[1]
+    try:
+        encoded = cv2.imencode(path.suffix, picture, quality)[1]
+    except cv2.error:
+        raise DataError(f"cannot write {path}: OpenCV has no encoder for {path.suffix!r}", "use .jpg or .png") from None
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 
@@ -134,6 +137,7 @@ def _cut_short(data: bytes) -> bool:
         return False
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        # segments before the scan, an EXIF thumbnail with an end marker of its own among them
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        # segments before the scan, an EXIF thumbnail with an end marker of its own among them; 0xFF may fill the gaps
+        fill = data[place + 1] == 0xFF
+        place += 1 if fill else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return data.find(b"\xff\xd9", place) < 0

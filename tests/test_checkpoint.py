@@ -202,7 +202,15 @@ def test_the_record_is_held_against_what_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", ["nonsense", '{"nope": 1}', '{"width": "wide"}', "[]", "3", '{"neck_attention": "cbam"}']
+    "record",
+    [
+        "nonsense",
+        '{"nope": 1}',
+        '{"width": "wide"}',
+        '{"neck_attention": "cbam"}',
+        "[]",
+        "3",
+    ],
 )
 def test_a_damaged_record(tmp_path: Path, record: str) -> None:
     path = tmp_path / "a.safetensors"

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -174,7 +175,9 @@ def test_a_broken_torch_is_named_and_what_needs_it_is_skipped(tmp_path):
     assert found["cores"].verdict == "ok"
     skipped = [found[name] for name in ("cuda", "v1", "v2", "weights", "export")]
     assert {f.verdict for f in skipped} == {"skip"}
-    assert {f.fix for f in [found["torch"], *skipped]} == {"pip install --force-reinstall torch"}
+    assert {f.fix for f in [found["torch"], *skipped]} == {
+        f"pip install --force-reinstall torch=={version('torch').partition('+')[0]}"
+    }
 
 
 def test_a_broken_onnxruntime_leaves_the_rest_working(tmp_path):
@@ -186,7 +189,7 @@ def test_a_broken_onnxruntime_leaves_the_rest_working(tmp_path):
         "providers": "skip",
     }
     for name in ("onnxruntime", "providers"):
-        assert found[name].fix == "pip install --force-reinstall onnxruntime"
+        assert found[name].fix == f"pip install --force-reinstall onnxruntime=={version('onnxruntime')}"
         assert "DLL load failed" in found[name].found
 
 

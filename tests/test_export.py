@@ -3,7 +3,6 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -32,14 +31,12 @@ DYNAMIC = ExportConfig(test_sizes=((96, 160), (33, 97)))  # batches 1 and 2 of e
 CANVAS = (64, 96)
 
 
-def grouped(*names: str) -> list[Any]:
-    """Each name with a mark that keeps what it exports on one worker of pytest-xdist."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-
-
 @pytest.fixture(scope="session")
 def exported(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, ExportReport]]:
-    """The dynamic ONNX file of a reference file, made once: an export takes a quarter of a minute."""
+    """The dynamic ONNX file of a reference file, made once: an export takes a quarter of a minute.
+
+    Under pytest-xdist that is once on each worker that needs it, so keep this file on one: --dist loadfile.
+    """
     folder = tmp_path_factory.mktemp("dynamic")
 
     @cache
@@ -94,12 +91,12 @@ def test_folding_leaves_the_outputs_and_no_batch_norm(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", grouped(*GOLDEN))
+@pytest.mark.parametrize("name", GOLDEN)
 def test_golden_outputs_through_onnxruntime(
     reference: Path, exported: Callable[[str], tuple[Path, ExportReport]], name: str
 ) -> None:
     path, _ = exported(name)
-    network = OnnxDetector(path, threads=2).network
+    network = OnnxDetector(path, threads=1).network
     exact = load_model(reference / f"{name}.pth").double()
     for size in SIZES:
         pixels = golden_input(reference, size)
@@ -119,7 +116,7 @@ def test_golden_outputs_through_onnxruntime(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", grouped(*GOLDEN))
+@pytest.mark.parametrize("name", GOLDEN)
 def test_what_the_file_holds(reference: Path, exported: Callable[[str], tuple[Path, ExportReport]], name: str) -> None:
     path, report = exported(name)
     graph = onnx.load(path).graph
@@ -144,7 +141,7 @@ def test_what_the_file_holds(reference: Path, exported: Callable[[str], tuple[Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", grouped("v1_original", "v2"))
+@pytest.mark.parametrize("name", ["v1_original", "v2"])
 def test_what_the_file_says_of_itself(exported: Callable[[str], tuple[Path, ExportReport]], name: str) -> None:
     path, _ = exported(name)
     model = onnx.load(path)
@@ -165,7 +162,7 @@ def test_what_the_file_says_of_itself(exported: Callable[[str], tuple[Path, Expo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", grouped(*GOLDEN))
+@pytest.mark.parametrize("name", GOLDEN)
 def test_the_file_tells_nothing_of_the_machine(
     reference: Path, exported: Callable[[str], tuple[Path, ExportReport]], name: str
 ) -> None:
@@ -183,7 +180,6 @@ def test_the_file_tells_nothing_of_the_machine(
     assert [place for place in places if len(place) > 1 and place.encode() in data] == []
 
 
-@pytest.mark.xdist_group("v1_original")
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [None, 320])
 def test_both_runtimes_find_the_astronaut(
@@ -191,7 +187,7 @@ def test_both_runtimes_find_the_astronaut(
 ) -> None:
     path, _ = exported("v1_original")
     ours = TorchDetector(load_model(reference / "v1_original.pth")).detect(scene, size)
-    theirs = OnnxDetector(path).detect(scene, size)
+    theirs = OnnxDetector(path, threads=1).detect(scene, size)
     assert len(ours) == len(theirs) == 1
     assert np.abs(ours.boxes - theirs.boxes).max() < 0.1
     assert np.abs(ours.landmarks - theirs.landmarks).max() < 0.1
@@ -214,11 +210,10 @@ def look_like_a_face(found: Detections) -> None:
     assert left_mouth[0] < nose[0] < right_mouth[0]
 
 
-@pytest.mark.xdist_group("v1_original")
 @pytest.mark.slow
 def test_a_batch_equals_its_pictures(exported: Callable[[str], tuple[Path, ExportReport]], scene: np.ndarray) -> None:
     path, _ = exported("v1_original")
-    detector = OnnxDetector(path)
+    detector = OnnxDetector(path, threads=1)
     views = [scene[:200, 100:401], scene[300:100:-1, 100:401]]
     prepared = [detector.prepare(np.ascontiguousarray(view)) for view in views]
     pixels = np.stack([p for p, _ in prepared])
@@ -231,7 +226,6 @@ def test_a_batch_equals_its_pictures(exported: Callable[[str], tuple[Path, Expor
     assert [len(faces) for faces in found] == [len(detector.detect(np.ascontiguousarray(view))) for view in views]
 
 
-@pytest.mark.xdist_group("simple")
 @pytest.mark.slow
 def test_a_simplified_file_is_proven_too(small: FeatherFace, tmp_path: Path) -> None:
     path = tmp_path / "simple.onnx"
@@ -239,7 +233,7 @@ def test_a_simplified_file_is_proven_too(small: FeatherFace, tmp_path: Path) -> 
     assert len(report.checks) == 4
     assert all(check.passed for check in report.checks)
     assert report.deform_nodes == 15
-    outputs = OnnxDetector(path).network.run(noise(1, 65, 40).numpy())
+    outputs = OnnxDetector(path, threads=1).network.run(noise(1, 65, 40).numpy())
     assert outputs[2].shape == (1, count_anchors(65, 40), 10)
 
 
@@ -252,12 +246,11 @@ class Canvas(TorchNetwork):
     fixed = (1, *CANVAS)
 
 
-@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_fixed_file_takes_any_picture(fixed: Path, small: FeatherFace, scene: np.ndarray) -> None:
     dims = onnx.load(fixed).graph.input[0].type.tensor_type.shape.dim
     assert [d.dim_value for d in dims] == [1, 3, *CANVAS]
-    theirs = OnnxDetector(fixed)
+    theirs = OnnxDetector(fixed, threads=1)
     ours = Detector(Canvas(small), default_constants(), "", "")
     for picture in (scene, scene[:100, :400], scene[:400, :100], scene[:20, :20]):
         pixels, scale = theirs.prepare(picture)
@@ -270,10 +263,9 @@ def test_a_fixed_file_takes_any_picture(fixed: Path, small: FeatherFace, scene: 
         np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.1 / min(scale))
 
 
-@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_fixed_file_takes_batches_one_by_one(fixed: Path) -> None:
-    network = OnnxDetector(fixed).network
+    network = OnnxDetector(fixed, threads=1).network
     pixels = noise(3, *CANVAS).numpy()
     together = network.run(pixels)
     singles = [network.run(one[None]) for one in pixels]
@@ -281,14 +273,13 @@ def test_a_fixed_file_takes_batches_one_by_one(fixed: Path) -> None:
         np.testing.assert_array_equal(output, np.concatenate([single[i] for single in singles]))
 
 
-@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_fixed_file_refuses_a_larger_size(fixed: Path, scene: np.ndarray) -> None:
     with pytest.raises(ConfigError) as caught:
-        OnnxDetector(fixed).detect(scene, 640)
+        OnnxDetector(fixed, threads=1).detect(scene, 640)
     assert caught.value.exit_code == 2
     assert "640" in caught.value.message
-    pixels, scale = OnnxDetector(fixed).prepare(scene, 64)
+    pixels, scale = OnnxDetector(fixed, threads=1).prepare(scene, 64)
     assert pixels.shape == (3, *CANVAS)
     assert scale == (64 / 512, 64 / 512)
 
@@ -351,7 +342,6 @@ def wrong(
     monkeypatch.undo()
 
 
-@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
@@ -375,7 +365,6 @@ def test_a_wrong_graph_is_not_written(
         assert row.startswith("64x96, batch 1: ")
 
 
-@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_the_right_graph_is_written_by_the_same_means(
     wrong: Callable[[Callable[[onnx.ModelProto], None]], None], small: FeatherFace, tmp_path: Path
@@ -385,7 +374,6 @@ def test_the_right_graph_is_written_by_the_same_means(
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
 
 
-@pytest.mark.xdist_group("fixed")
 @pytest.mark.slow
 def test_a_failed_export_leaves_the_earlier_file(
     wrong: Callable[[Callable[[onnx.ModelProto], None]], None], small: FeatherFace, tmp_path: Path
