@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from featherface_core.errors import ConfigError, did_you_mean
+from featherface_core.errors import ConfigError, did_you_mean, first_line
 
 MIN_SIZE = 32  # the coarsest stride: below it the last feature map would be empty
 
@@ -210,7 +210,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(problem, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(
-            f"{place} is not YAML: {getattr(problem, 'problem', problem)}", "check the indentation"
+            f"{place} is not YAML: {getattr(problem, 'problem', None) or first_line(problem)}", "check the indentation"
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"cannot read {path}: {problem}", "is it a text file that you may read?") from None
@@ -281,6 +281,8 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         *parents, last = key.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {pair!r} sets a part of {parent!r}, set whole before", "keep one of the two")
         try:
             place[last] = yaml.safe_load(text)
         except yaml.YAMLError:

@@ -17,7 +17,7 @@ from featherface_core.results import Budget, Component
 
 TOTALS = {"v1": 487_263, "v1-original": 592_371, "v1-24": 321_041, "v1-56": 489_015, "v2": 256_156}
 
-# Kept on this machine-independent tree: conv and linear MACs, and products of deformable kernels, at 640x640
+# convolutions and linear layers, and products of deformable kernels, at 640x640; torch's own counter says the same
 MACS = {
     "v1": (787_973_104, 191_646_000),
     "v1-original": (953_498_176, 290_304_000),
@@ -64,18 +64,13 @@ def walk(part: Component) -> Iterator[Component]:
 
 
 @given(networks())
-@settings(max_examples=40)
+@settings(max_examples=30)
 def test_formulas_equal_the_built_network(config: ModelConfig) -> None:
     model = build_model(config, device="meta")
     built = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
     assert count_parameters(config) == built
     assert sum(built.values()) == sum(p.numel() for p in model.parameters())
-
-
-@given(networks())
-@settings(max_examples=30)
-def test_deformable_weights_are_those_of_the_kernels(config: ModelConfig) -> None:
-    layers = [m for m in build_model(config, device="meta").modules() if isinstance(m, DeformConv2d)]
+    layers = [module for module in model.modules() if isinstance(module, DeformConv2d)]
     assert len(layers) == (15 if config.context == "deformable" else 0)
     assert deformable_weights(config) == sum(layer.weight.numel() for layer in layers)
 
@@ -96,16 +91,19 @@ def test_what_a_profiler_says_of_the_official_network() -> None:
 
 
 @given(networks())
-@settings(max_examples=15)
+@settings(max_examples=6)
 def test_each_part_holds_what_its_parts_hold(config: ModelConfig) -> None:
     total = measure(config, 64).total
     for part in walk(total):
         if part.parts:
             assert part.macs == sum(inner.macs for inner in part.parts)
+            assert part.parameters >= sum(inner.parameters for inner in part.parts)
+        if part.parts and part.kind != "DeformConv2d":  # its kernel is its own, beside the layers for offset and mask
             assert part.deformable_macs == sum(inner.deformable_macs for inner in part.parts)
             assert part.interpolation_macs == sum(inner.interpolation_macs for inner in part.parts)
-            assert part.parameters >= sum(inner.parameters for inner in part.parts)
-    assert {part.name: part.parameters for part in total.parts} == {k: n for k, n in count_parameters(config).items() if n}
+    assert {part.name: part.parameters for part in total.parts} == {
+        k: n for k, n in count_parameters(config).items() if n
+    }
 
 
 def test_a_budget_of_ones_own_goes_before_the_plans() -> None:
@@ -191,13 +189,13 @@ def test_a_size_that_no_network_takes(size: int) -> None:
     st.integers(200_000, 2_000_000),
     st.sampled_from([0, 100, 5_000, 50_000]),
 )
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_what_is_found_meets_the_budget_in_the_order_said(name: str, target: int, tolerance: int) -> None:
     base, budget = VARIANTS[name], Budget(target, tolerance)
     try:
         report = search(base, budget)
     except ConfigError as error:
-        (closest,) = [int(word.replace(",", "")) for word in error.hint.replace(":", "").split() if "," in word]
+        closest = int(error.hint.split()[3].strip(":").replace(",", ""))  # "the closest has 489,015: ..."
         assert not budget.met_by(closest)
         search(base, Budget(target, abs(closest - target)))  # as near as the hint says
         with pytest.raises(ConfigError):

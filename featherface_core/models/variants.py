@@ -32,7 +32,7 @@ def resolve_model(name: str, overrides: dict[str, Any] | None = None) -> ModelCo
     elif name.endswith((".yaml", ".yml")):
         values = load_yaml(Path(name))
         base = values.pop("base", "v1")
-        if base not in VARIANTS:
+        if not isinstance(base, str) or base not in VARIANTS:
             raise ConfigError(f"unknown base {base!r} in {name}", did_you_mean(str(base), VARIANTS))
         config = with_values(VARIANTS[base], {"name": Path(name).stem, **values}, name)
     else:
