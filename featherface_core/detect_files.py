@@ -46,13 +46,13 @@ def detect_files(
         if out is not None:
             temporary = stack.enter_context(replacing(out / "detections.jsonl"))
             lines = stack.enter_context(temporary.open("w", encoding="utf-8"))
-            drawer = stack.enter_context(closing(_Drawer(out)))
+            drawer = stack.enter_context(closing(_Drawer(out, sources)))
         try:
             for result in _results(detector, sources, config, drawer, on_event):
                 results.append(result)
-                on_result(result)
                 if lines:
                     lines.write(json.dumps(as_line(result)) + "\n")
+                on_result(result)
         except KeyboardInterrupt:
             interrupted = True
     return DetectReport(
@@ -141,9 +141,9 @@ def _detect(
 class _Drawer:
     """Draws pictures and videos below a folder; never over a source, never two over each other."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, sources: Sequence[Source]) -> None:
         self.out = out
-        self.taken: set[Path] = set()
+        self.taken = {Path(source.path).resolve() for source in sources}
         self.video: tuple[Source, Path, Path, cv2.VideoWriter] | None = None
 
     def draw(self, frame: Frame, faces: Detections) -> str:
@@ -179,8 +179,8 @@ class _Drawer:
     def _free(self, source: Source, suffix: str) -> Path:
         folder, number = self.out / source.name.parent, 1
         path = folder / f"{source.name.stem}_faces{suffix}"
-        while path in self.taken or path.resolve() == Path(source.path).resolve():
+        while path.resolve() in self.taken:
             number += 1
             path = folder / f"{source.name.stem}_faces_{number}{suffix}"
-        self.taken.add(path)
+        self.taken.add(path.resolve())
         return path

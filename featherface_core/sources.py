@@ -43,6 +43,10 @@ def find_sources(paths: Sequence[str]) -> list[Source]:
     found: dict[str, Source] = {}
     for given in paths:
         path = Path(given)
+        if not given:
+            raise DataError(
+                "a path is empty: ''", "give pictures, folders, 'patterns*.jpg', a video or a camera number"
+            )
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and _kind(p))
             if not inside:
@@ -60,7 +64,7 @@ def find_sources(paths: Sequence[str]) -> list[Source]:
                 )
             sources = [Source(str(p), _kind(p) or "picture", Path(p.name)) for p in matches]
         for source in sources:
-            found.setdefault(source.path, source)
+            found.setdefault(source.path if source.kind == "camera" else str(Path(source.path).resolve()), source)
     return list(found.values())
 
 
