@@ -184,7 +184,7 @@ def detect(
     def tell(result: Any) -> None:
         if as_json:
             print(json.dumps(as_line(result)), flush=True)
-        if result.problem or not (as_json or quiet or result.frame):
+        if result.problem or not (as_json or quiet or result.frame is not None):
             render.show_picture_line(result)
 
     with progress_bar("detect", quiet or as_json) as on_event:
@@ -244,7 +244,12 @@ def export(
     from featherface_cli.progress import progress_bar
 
     sizes = parse_sizes(test_sizes) if test_sizes is not None else ExportConfig.test_sizes
-    config = ExportConfig(dynamic, parse_sizes(size)[0], sizes, opset=opset, simplify=simplify)
+    fixed = parse_sizes(size)
+    if len(fixed) != 1:
+        raise ConfigError(f"--size {size} is more than one", "a static file has one: 640 or 480x640")
+    if not dynamic and test_sizes is not None:
+        raise ConfigError("--test-sizes does not go with --static, which has one size", "name that one with --size")
+    config = ExportConfig(dynamic, fixed[0], sizes, opset=opset, simplify=simplify)
     if form not in ("onnx", "safetensors", "pth"):
         raise ConfigError(f"--format {form!r} is not known", "use onnx, safetensors or pth")
     source = _source(weights, model, "v2", quiet)

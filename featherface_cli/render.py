@@ -9,7 +9,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -31,8 +30,8 @@ from featherface_core.results import (
     as_json,
 )
 
-stdout = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100)
-stderr = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100)
+stderr = Console(stderr=True, highlight=False, markup=False)
 
 VERDICT_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 DETAILS_SHOWN = 12
@@ -50,7 +49,7 @@ def print_json_list(results: Sequence[Any], command: str, key: str) -> None:
 
 def print_error(error: FeatherFaceError, all_details: bool = False) -> None:
     """The error's one line, its details (the first few of them) and its hint, on stderr."""
-    stderr.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=not stderr.is_terminal)
+    stderr.print(Text.assemble(("error: ", "bold red"), _one_line(error.message)), soft_wrap=not stderr.is_terminal)
     shown = error.details if all_details else error.details[:DETAILS_SHOWN]
     for detail in shown:
         stderr.print(Text(f"  {detail}"), soft_wrap=not stderr.is_terminal)
@@ -60,7 +59,12 @@ def print_error(error: FeatherFaceError, all_details: bool = False) -> None:
             soft_wrap=not stderr.is_terminal,
         )
     if error.hint:
-        stderr.print(Text.assemble(("hint: ", "bold cyan"), error.hint), soft_wrap=not stderr.is_terminal)
+        stderr.print(Text.assemble(("hint: ", "bold cyan"), _one_line(error.hint)), soft_wrap=not stderr.is_terminal)
+
+
+def _one_line(text: str) -> str:
+    """What the core says, on one line even where it names a file with a line break in its name."""
+    return text.replace("\n", "\\n")
 
 
 def note(text: str, quiet: bool = False) -> None:
@@ -200,7 +204,7 @@ def show_search(report: SearchReport, limit: int) -> None:
 
 def show_export(report: ExportReport) -> None:
     """The proof of an ONNX file, a row a size and batch, and what was written."""
-    columns = ("size", "outputs", "ONNX error", "torch error", "faces", "box px", "verdict")
+    columns = ("size", "outputs", "ONNX", "PyTorch", "faces", "box px", "verdict")
     made = table(*columns, title="compared with PyTorch in float64, on a real picture", right=columns[:6])
     for c in report.checks:
         made.add_row(
@@ -226,8 +230,8 @@ def show_export(report: ExportReport) -> None:
     stdout.print(facts(rows))
     stdout.print(
         Text(
-            "outputs: batch x anchors x values, as the formula wants them. errors: largest difference of a raw\n"
-            "output, relative to max(1, |value|), onnxruntime's and float32 PyTorch's own. faces: ONNX of PyTorch."
+            "outputs: batch x anchors x values, as the formula wants them. ONNX, PyTorch: the largest error of a\n"
+            "raw output, relative to max(1, |value|), in onnxruntime and in float32 PyTorch. faces: ONNX of PyTorch."
         ),
         style="dim",
     )
@@ -293,7 +297,7 @@ def _add_finding(made: Table, finding: Finding) -> None:
     found = Text(finding.found)
     if finding.fix and finding.verdict != "ok":
         found.append(f"\nfix: {finding.fix}", style="cyan")
-    made.add_row(Text(finding.verdict, style=VERDICT_STYLES[finding.verdict]), escape(finding.check), found)
+    made.add_row(Text(finding.verdict, style=VERDICT_STYLES[finding.verdict]), finding.check, found)
 
 
 def giga(count: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_package import FACES, stub_onnx
 
 from featherface_cli.app import PLANNED, main
 from featherface_core.models.variants import VARIANTS, build_model
@@ -500,3 +501,204 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     )
     assert "v1: 487,263 parameters" in shell.stdout
     assert shell.stderr == ""
+
+
+# --- results for programs, notes for people -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file of ours for 96x64 pictures that finds two known faces in each."""
+    return stub_onnx(tmp_path_factory.mktemp("stub") / "stub.onnx")
+
+
+def test_detect_with_an_onnx_file(run: Run, picture: Path, stub: Path, tmp_path: Path) -> None:
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((128, 192, 3), np.uint8))  # runs at half its size
+    ran = run("detect", picture, "wide.png", "--onnx", stub, "--json", "--out", "found")
+    assert (ran.code, ran.err) == (0, "")
+    small, wide = (json.loads(line) for line in ran.out.splitlines())
+    assert (small["source"], small["width"], small["height"]) == (str(picture), 64, 48)
+    assert [face["score"] for face in wide["faces"]] == pytest.approx(sorted(FACES.values(), reverse=True))
+    # scales are 4/3 and 1/2; the canvas cuts neither face off
+    points = [np.array(line["faces"][0]["landmarks"]) for line in (small, wide)]
+    np.testing.assert_allclose(points[0] * 4 / 3, points[1] / 2, atol=0.04)  # of two rounded numbers
+    written = (tmp_path / "found" / "detections.jsonl").read_text().splitlines()
+    assert written == ran.out.splitlines()
+    assert [
+        face["score"]
+        for face in json.loads(run("detect", picture, "--onnx", stub, "--score", 0.8, "--json").out)["faces"]
+    ] == [0.9]
+    assert_refused(run("detect", picture, "--onnx", stub, "--size", 640), 2, "--size 640")
+
+
+def test_json_stays_pure_beside_a_broken_picture(run: Run, picture: Path, stub: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    ran = run("detect", "empty.jpg", picture, "--onnx", stub, "--json")
+    assert_refused(ran, 3, "empty.jpg")
+    assert ["problem" in json.loads(line) for line in ran.out.splitlines()] == [True, False]
+
+
+def test_quiet_keeps_errors_and_drops_notes(run: Run, picture: Path, stub: Path, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    ran = run("detect", "empty.jpg", picture, "--onnx", stub, "--quiet")
+    assert_refused(ran, 3, "empty.jpg")
+    assert ran.out == ""
+    assert len(ran.err.splitlines()) == 2
+    assert run("detect", picture, "--weights", "untrained", "--model", "v2", "--quiet").err == ""
+    assert run("export", "--weights", weights, "--format", "pth", "--out", "up.pth", "--quiet").err == ""
+    assert run("doctor", "--only", "python", "--quiet").err == ""
+
+
+def test_a_video_has_one_summary_and_no_line_a_frame(run: Run, stub: Path, tmp_path: Path) -> None:
+    import cv2
+
+    writer = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 5, (96, 64))
+    for _ in range(3):
+        writer.write(np.zeros((64, 96, 3), np.uint8))
+    writer.release()
+    ran = run("detect", "clip.mp4", "--onnx", stub)
+    assert ran.code == 0
+    assert "6 faces in 3 " in ran.out
+    assert "frame 0" not in ran.out
+    frames = [
+        json.loads(line)["frame"] for line in run("detect", "clip.mp4", "--onnx", stub, "--json").out.splitlines()
+    ]
+    assert frames == [0, 1, 2]
+
+
+def test_an_interrupted_detect_keeps_what_it_found(
+    run: Run, picture: Path, stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featherface_core.detect import Detector
+
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    calls = []
+    whole = Detector.run
+
+    def second_is_interrupted(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Detector, "run", second_is_interrupted)
+    ran = run("detect", picture, "b.png", "c.png", "--onnx", stub)
+    assert ran.code == 130
+    assert "Traceback" not in ran.err
+    assert sorted(p.name for p in (tmp_path / "detections").iterdir()) == ["detections.jsonl", "good_faces.png"]
+    assert len((tmp_path / "detections" / "detections.jsonl").read_text().splitlines()) == 1
+
+
+def test_nothing_is_written_where_nothing_could_be_done(run: Run, picture: Path, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    run("detect", picture, "missing.jpg", "--weights", weights)
+    run("detect", picture, "--weights", "missing.pth")
+    run("detect", picture, "--weights", weights, "--size", "31")
+    run("detect", picture, "--weights", weights, "--out", "file/inside")
+    run("export", "--weights", weights, "--format", "pth", "--out", "file/inside/up.pth")
+    run("export", "--weights", weights, "--opset", "12")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_code_in_a_pickle_is_not_run(run: Run, picture: Path, tmp_path: Path) -> None:
+    import torch
+
+    marker = tmp_path / "it-ran"
+    evil = Opens(str(marker))
+    pickle.loads(pickle.dumps(evil)).close()
+    assert marker.exists()  # so it would have
+    marker.unlink()
+    torch.save({"state_dict": evil}, tmp_path / "zip.pth")
+    torch.save(evil, tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "text.pth").write_bytes(pickle.dumps(evil, 0))
+    (tmp_path / "four.pth").write_bytes(pickle.dumps(evil, 4))
+    for name in ("zip.pth", "legacy.pth", "text.pth", "four.pth"):
+        assert_refused(run("detect", picture, "--weights", name), 4, name)
+        assert_refused(run("export", "--weights", name), 4, name)
+    assert not marker.exists()
+
+
+def test_a_cut_pth_and_an_onnx_file_given_as_weights(run: Run, picture: Path, stub: Path, tmp_path: Path) -> None:
+    import torch
+
+    torch.save(build_model("v2", seed=0).state_dict(), tmp_path / "whole.pth")
+    data = (tmp_path / "whole.pth").read_bytes()
+    for end in (3, 1000, len(data) // 2, len(data) - 10):
+        (tmp_path / "cut.pth").write_bytes(data[:end])
+        assert_refused(run("detect", picture, "--weights", "cut.pth"), 4, "cut.pth")
+    assert_refused(run("detect", picture, "--weights", stub), 4, f"hint: use --onnx {stub}")
+
+
+# --- odd names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["two\nlines.jpg", "[bold]x[", "[red].jpg", "ünï 文.jpg", "b\udcff.jpg"])
+def test_odd_names_of_pictures(run: Run, picture: Path, stub: Path, tmp_path: Path, name: str) -> None:
+    assert_refused(run("detect", f"missing {name}", "--onnx", stub), 3, "missing")
+    assert len(run("detect", f"missing {name}", "--onnx", stub).err.splitlines()) == 2
+    (tmp_path / name).write_bytes(picture.read_bytes())
+    ran = run("detect", name, "--onnx", stub)
+    assert (ran.code, ran.err) == (0, "")
+    (line,) = (tmp_path / "detections" / "detections.jsonl").read_text().splitlines()
+    assert json.loads(line)["source"] == name
+    (tmp_path / name).write_bytes(b"")
+    assert_refused(run("detect", name, "--onnx", stub), 3, "is empty")
+
+
+@pytest.mark.parametrize("name", ["[/red]", "[bold]", "[link=x]a"])
+def test_odd_names_of_networks(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "odd.yaml").write_text(f"name: '{name}'\nwidth: 24\n")
+    assert f"{name}: 321,041 parameters" in run("params", "--model", "odd.yaml").out
+    assert f"{name}: 321,041 parameters" in run("params", "--model", "odd.yaml", "--tree").out
+    assert name in run("params", "--model", "odd.yaml", "--model", "v1").out
+    assert run("params", "--model", "odd.yaml", "--search", "--target", 321041).code == 0
+
+
+# --- usage --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["detect"], ["PATH"]),
+        (["params", "v1"], ["v1"]),
+        (["export", "--bogus"], ["--bogus"]),
+        (["detect", "a.png", "--score"], ["--score"]),
+        (["--bogus", "params"], ["--bogus"]),
+        (["doctor", "--only", "python", "--skip", "machine"], ["--only", "--skip"]),
+        (["doctor", "--only", "python", "--out", "file/inside.json"], ["file"]),
+        (["export", "--static", "--size", "640,320"], ["640,320"]),
+    ],
+)
+def test_usage_errors(run: Run, tmp_path: Path, arguments: list[str], names: list[str]) -> None:
+    (tmp_path / "file").touch()
+    ran = run(*arguments)
+    assert_refused(ran, 2, *names)
+    assert ran.out == ""
+
+
+@pytest.mark.parametrize("command", ["--help", "params --search --limit 999", "params --search --json"])
+def test_a_reader_that_was_never_there(tmp_path: Path, command: str) -> None:
+    child = subprocess.Popen(
+        [SCRIPT, *command.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    said = child.stderr.read()
+    assert child.wait(60) != 0
+    assert said == ""
+
+
+def test_no_colours_for_a_pipe(tmp_path: Path) -> None:
+    plain = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "GITHUB_ACTIONS")}
+    for command in ("--help", "params --search", "params --model v3"):
+        done = subprocess.run(
+            [SCRIPT, *command.split()], cwd=tmp_path, capture_output=True, text=True, env={**plain, "TERM": "xterm"}
+        )
+        assert done.stdout + done.stderr
+        assert "\x1b" not in done.stdout + done.stderr

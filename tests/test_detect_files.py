@@ -190,13 +190,17 @@ def test_an_anchor_comes_back_at_each_sides_own_scale(
     tmp_path: Path, height: int, width: int, size: int | None, scaled: tuple[int, int]
 ) -> None:
     path = save(tmp_path / "a.png", height, width)
-    (result,) = run([path], network=Fixed(0), size=size).pictures
-    (face,) = result.faces
-    # the first anchor is centred at 4, 4 and 16 pixels wide; each point is 3 tenths of 16 pixels off its centre
     x, y = width / scaled[1], height / scaled[0]
-    np.testing.assert_allclose(face["box"], [0, 0, min(12 * x, width), min(12 * y, height)], atol=0.011)
-    np.testing.assert_allclose(face["landmarks"], [[8.8 * x, 8.8 * y]] * 5, atol=0.011)
-    assert (result.width, result.height) == (width, height)
+    rows, columns = (-(-max(side, 32) // 8) for side in scaled)
+    for row, column in ((0, 0), (rows - 1, columns - 1)):
+        (result,) = run([path], network=Fixed(2 * (row * columns + column)), size=size).pictures
+        (face,) = result.faces
+        # an anchor of 16 pixels around the middle of its cell; each point is 3 tenths of 16 pixels off
+        left, top, right, bottom = 8 * column - 4, 8 * row - 4, 8 * column + 12, 8 * row + 12
+        box = np.clip([left * x, top * y, right * x, bottom * y], 0, [width, height, width, height])
+        np.testing.assert_allclose(face["box"], box, atol=0.011)
+        np.testing.assert_allclose(face["landmarks"], [[(left + 12.8) * x, (top + 12.8) * y]] * 5, atol=0.011)
+        assert (result.width, result.height) == (width, height)
 
 
 def test_boxes_are_cut_to_the_picture_and_landmarks_are_not(tmp_path: Path) -> None:

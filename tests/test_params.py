@@ -140,7 +140,7 @@ def test_macs_equal_those_that_torch_counts_in_a_real_pass(name: str) -> None:
 
 
 @given(networks(), st.sampled_from([32, 33, 50, 64, 97]))
-@settings(max_examples=10)
+@settings(max_examples=7)
 def test_macs_of_any_network_equal_those_that_torch_counts(config: ModelConfig, size: int) -> None:
     model = build_model(config, seed=0)
     with FlopCounterMode(display=False) as counted, torch.inference_mode():

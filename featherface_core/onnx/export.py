@@ -15,7 +15,7 @@ from featherface_core.events import Listener, Progress, ignore
 from featherface_core.files import replacing
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.graph import OUTPUTS, make_graph
-from featherface_core.onnx.package import write_package
+from featherface_core.onnx.package import check_folder, write_package
 from featherface_core.onnx.verify import verify
 from featherface_core.results import ExportReport, SizeCheck
 
@@ -36,6 +36,8 @@ def export(
     config = config or ExportConfig()
     path = Path(path)
     start = time.perf_counter()
+    if package is not None:
+        check_folder(package)  # before the work, not after it
     model = model_of(source) if isinstance(source, Weights) else source.eval()
     weights = f"{source.path.name} (sha256 {source.sha256[:12]})" if isinstance(source, Weights) else "untrained"
     steps = 1 + (len(config.test_sizes) * len(config.test_batches) if config.dynamic else 1)

@@ -15,6 +15,7 @@ from featherface_core.files import make_folder
 from featherface_core.results import ExportReport
 
 CONFIG_FILE = "deployment_config.json"
+SUMS_FILE = "SHA256SUMS"
 EMBEDDED = (boxes.make_anchors, boxes.decode_boxes, boxes.decode_landmarks, boxes.nms, boxes.postprocess)
 
 
@@ -23,29 +24,35 @@ def write_package(
 ) -> tuple[str, ...]:
     """Write model.onnx, the weights, deployment_config.json, usage_example.py, README.md and SHA256SUMS into ``folder``.
 
-    description: what the ONNX file says of itself. report: the proof to repeat in the config. A folder that an earlier
-    package left is replaced whole; any other that holds files is refused with ExportError. Returns the file names.
+    description: what the ONNX file says of itself. report: the proof to repeat in the config. Files of an earlier package are
+    replaced; what else lies beside them stays. Returns the file names. Raises as ``check_folder``.
     """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ExportError(f"--package {folder} is a file, not a folder", "name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
-        raise ExportError(f"folder {folder} holds files of something else", "name a new or an empty folder")
-    make_folder(folder.parent, ExportError)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        new = Path(scratch) / "package"
-        new.mkdir()
+    folder = check_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".package.") as scratch:
+        new = Path(scratch)
         shutil.copyfile(onnx_file, new / "model.onnx")
         shutil.copyfile(weights_file, new / "weights.safetensors")
         _write(new / CONFIG_FILE, json.dumps(_config(description, report), indent=2) + "\n")
         _write(new / "usage_example.py", usage_example())
         _write(new / "README.md", _readme(description, report))
         names = sorted(path.name for path in new.iterdir())
-        _write(new / "SHA256SUMS", "".join(f"{_sha256(new / name)}  {name}\n" for name in names))
-        if folder.exists():
-            shutil.rmtree(folder)
-        new.rename(folder)
-    return (*names, "SHA256SUMS")
+        _write(new / SUMS_FILE, "".join(f"{_sha256(new / name)}  {name}\n" for name in names))
+        (folder / SUMS_FILE).unlink(missing_ok=True)  # the last to come back: without it the folder is not whole
+        for name in (*names, SUMS_FILE):
+            (new / name).replace(folder / name)
+    return (*names, SUMS_FILE)
+
+
+def check_folder(folder: Path) -> Path:
+    """Make the folder of a package, or accept one that is empty or holds an earlier package; links are followed.
+
+    Raises ExportError for a file, a folder that holds something else, or one that cannot be written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"--package {folder} is a file, not a folder", "name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+        raise ExportError(f"folder {folder} holds files of something else", "name a new or an empty folder")
+    return make_folder(folder, ExportError).resolve()
 
 
 def usage_example() -> str:
