@@ -210,7 +210,9 @@ def export(
     dynamic: Annotated[
         bool, typer.Option("--dynamic/--static", help="Free batch, height and width, or one --size.")
     ] = True,
-    size: Annotated[str, typer.Option(metavar="SIDE|HxW", help="Input size of --static, in pixels.")] = "640",
+    size: Annotated[
+        str | None, typer.Option(metavar="SIDE|HxW", help="Input size of --static, in pixels. Default: 640.")
+    ] = None,
     test_sizes: Annotated[
         str | None,
         typer.Option(
@@ -244,7 +246,9 @@ def export(
     from featherface_cli.progress import progress_bar
 
     sizes = parse_sizes(test_sizes) if test_sizes is not None else ExportConfig.test_sizes
-    fixed = parse_sizes(size)
+    if dynamic and size is not None:
+        raise ConfigError(f"--size {size} goes with --static; a dynamic file takes every size", "add --static")
+    fixed = parse_sizes(size or "640")
     if len(fixed) != 1:
         raise ConfigError(f"--size {size} is more than one", "a static file has one: 640 or 480x640")
     if not dynamic and test_sizes is not None:

@@ -7,7 +7,9 @@ import typer
 from typer.core import TyperCommand
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes; results and errors alone.")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no running commentary; errors still show.")
+]
 WeightsOption = Annotated[
     str | None,
     typer.Option(

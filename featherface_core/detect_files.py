@@ -32,13 +32,13 @@ def detect_files(
 ) -> DetectReport:
     """Find the faces of every picture or frame behind ``paths``, boxes clipped to the picture.
 
-    out: folder for NAME_faces.EXT pictures, NAME_faces.mp4 videos and detections.jsonl; None writes nothing. on_result: called
+    out: folder (never searched for pictures) for NAME_faces.EXT pictures, NAME_faces.mp4 videos and detections.jsonl; None writes nothing. on_result: called
     with each result as it comes, in order. A broken picture gives a result with ``problem``; the rest go on. An interruption
     (Ctrl-C) ends the run with all that was found so far. Raises DataError for a path that is not there or a folder that
     cannot be written to.
     """
     start = time.perf_counter()
-    sources = find_sources(paths)
+    sources = find_sources(paths, out)
     results: list[PictureResult] = []
     interrupted = False
     with ExitStack() as stack:

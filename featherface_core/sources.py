@@ -34,10 +34,11 @@ class Frame:
     hint: str = ""
 
 
-def find_sources(paths: Sequence[str]) -> list[Source]:
+def find_sources(paths: Sequence[str], out: Path | None = None) -> list[Source]:
     """Every picture and video behind ``paths``, in order, each once.
 
     A folder stands for all pictures and videos below it, a pattern with * or ? for what it matches, a number for a camera.
+    out: a folder of results; where it lies inside a folder to search, what it holds is left out.
     Raises DataError for a path that is not there, or holds none.
     """
     found: dict[str, Source] = {}
@@ -48,7 +49,12 @@ def find_sources(paths: Sequence[str]) -> list[Source]:
                 "a path is empty: ''", "give pictures, folders, 'patterns*.jpg', a video or a camera number"
             )
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and _kind(p))
+            results = out.resolve() if out is not None and path.resolve() in out.resolve().parents else None
+            inside = sorted(
+                p
+                for p in path.rglob("*")
+                if p.is_file() and _kind(p) and (results is None or results not in p.resolve().parents)
+            )
             if not inside:
                 raise DataError(f"folder {given} holds no pictures or videos", "known: " + " ".join(PICTURE_SUFFIXES))
             sources = [Source(str(p), _kind(p), p.relative_to(path)) for p in inside]

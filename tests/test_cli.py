@@ -389,6 +389,8 @@ def test_output_folders_that_cannot_be_written(run: Run, picture: Path, weights:
         (["--test-sizes", "640,abc"], ["'abc'"]),
         (["--test-sizes", "0x0"], ["0"]),
         (["--static", "--size", "20"], ["20"]),
+        (["--dynamic", "--size", "640"], ["--size 640", "--static"]),
+        (["--static", "--test-sizes"], ["--test-sizes", "--static"]),
         (["--format", "tflite"], ["'tflite'"]),
         (["--format", "safetensors"], ["--weights"]),
         (["--weights", "untrained", "--model", "v9"], ["'v9'"]),

@@ -363,6 +363,16 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     assert (report.out, report.pictures[0].drawn) == (None, None)
 
 
+def test_results_are_not_searched_for_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert [result.source for result in run(["."], Path("detections")).pictures] == ["a.png"]
+    assert files_in(tmp_path / "detections") == ["a_faces.png", "detections.jsonl"]
+    # a folder of results that is asked for by name is searched
+    assert len(run(["detections"], Path("again")).pictures) == 1
+
+
 def test_folders_are_kept_below_the_output_folder(tmp_path: Path) -> None:
     save(tmp_path / "in" / "a" / "1.png")
     save(tmp_path / "in" / "b" / "1.png")

@@ -450,3 +450,11 @@ def test_our_metadata_is_enough(tmp_path: Path) -> None:
 )
 def test_damaged_metadata(tmp_path: Path, said: str) -> None:
     assert "metadata" in refused(foreign(tmp_path / "a.onnx", {METADATA_KEY: said})).message
+
+
+@pytest.mark.slow
+def test_boxes_far_beyond_the_picture_are_no_fault_of_the_file(tmp_path: Path) -> None:
+    """A lively network's boxes reach thousands of pixels beyond the picture, where a tenth of a pixel means nothing."""
+    model = randomise(build_model("v2", seed=0))
+    report = export(model, tmp_path / "a.onnx", ExportConfig(test_sizes=((96, 160), (33, 97))))
+    assert all(check.passed and check.faces[0] > 0 for check in report.checks)

@@ -114,6 +114,7 @@ def _compare_faces(height: int, width: int, reference: Outputs, outputs: Outputs
     """Final detections of both sides: their numbers, and the largest difference of matched boxes in pixels."""
     anchors = boxes.make_anchors(height, width)
     counts, worst = [0, 0], 0.0
+    limits = np.array((width, height, width, height), np.float32)
     for i in range(len(reference[0])):
         post = PostprocessConfig(score=_clear_threshold(reference[1][i][:, 1]), top_k=0)
         found = []
@@ -123,7 +124,9 @@ def _compare_faces(height: int, width: int, reference: Outputs, outputs: Outputs
         counts = [count + len(face_boxes) for count, face_boxes in zip(counts, found, strict=True)]
         if all(len(face_boxes) for face_boxes in found):
             nearest = boxes.iou(*found).argmax(1)
-            worst = max(worst, float(np.abs(found[0] - found[1][nearest]).max()))
+            # cut to the picture, as users get them: a lively network's boxes reach thousands of pixels beyond it
+            ours, theirs = (np.clip(face_boxes, 0, limits) for face_boxes in (found[0], found[1][nearest]))
+            worst = max(worst, float(np.abs(ours - theirs).max()))
     return (counts[0], counts[1]), worst
 
 
