@@ -1,6 +1,7 @@
 """The Typer app: one short function a command. Each parses, calls the core, and hands the result to ``render``."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,6 +117,8 @@ def params(
     from featherface_core.models.variants import VARIANTS, resolve_model
     from featherface_core.results import Budget
 
+    if every and model:
+        raise ConfigError("--all stands for all named variants; --model does not go with it", "leave one of them out")
     names = list(VARIANTS) if every else model or ["v1"]
     configs = [resolve_model(name, parse_overrides(overrides or [])) for name in names]
     budget = Budget(target, tolerance) if target else None
@@ -148,7 +151,7 @@ def detect(
     model: ModelOption = None,
     size: Annotated[
         int | None,
-        typer.Option(help="Long side in pixels to scale pictures to. Default: original size, as the paper evaluates."),
+        typer.Option(help="Long side in pixels to scale pictures to; a static file bounds it. Default: original size."),
     ] = None,
     score: Annotated[float, typer.Option(help="Faces with a score above this, 0 to 1.")] = PostprocessConfig.score,
     nms: Annotated[
@@ -256,6 +259,15 @@ def export(
     config = ExportConfig(dynamic, fixed[0], sizes, opset=opset, simplify=simplify)
     if form not in ("onnx", "safetensors", "pth"):
         raise ConfigError(f"--format {form!r} is not known", "use onnx, safetensors or pth")
+    if form != "onnx" and (package or simplify or not dynamic or test_sizes is not None):
+        raise ConfigError(
+            f"--format {form} converts weights alone", "leave out --package, --simplify, --static and --test-sizes"
+        )
+    suffixes = {"onnx": (".onnx",), "safetensors": (".safetensors",), "pth": (".pth", ".pt", ".tar")}[form]
+    if out is not None and out.suffix.lower() not in suffixes:
+        raise ConfigError(f"--out {out} does not end as {form} files do", f"use {suffixes[0]}, or another --format")
+    if out is not None and weights and out.resolve() == Path(weights).resolve():
+        raise ConfigError(f"--out {out} is the weights file itself", "give the new file another name")
     source = _source(weights, model, "v2", quiet)
     if form == "onnx":
         from featherface_core.onnx.export import export as run
@@ -358,6 +370,7 @@ def _detector(weights: str | None, onnx: Path | None, model: str | None, config:
 def main() -> None:
     """The ``featherface`` command: runs the app and turns every failure into one line, a hint and an exit code."""
     debug = "--debug" in sys.argv
+    signal.signal(signal.SIGTERM, _interrupt)  # so that what is half written goes, and what is done stays
     if "OMP_WAIT_POLICY" not in os.environ:
         # torch's OpenMP threads spin while they wait for each other; beside any other busy process that makes a small
         # network many times slower. A short spin is as fast on an idle machine.
@@ -382,6 +395,10 @@ def main() -> None:
         message = f"unexpected {type(bug).__name__}: {bug}".splitlines()[0]
         code = _fail(FeatherFaceError(message, "please report this with the output of: featherface --debug ..."), debug)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _fail(error: FeatherFaceError, debug: bool) -> int:

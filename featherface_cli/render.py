@@ -80,7 +80,9 @@ def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) ->
         title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 2, 0, 0)
     )
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+        made.add_column(
+            column, justify="right" if column in numbers else "left", no_wrap=column in numbers, overflow="fold"
+        )
     return made
 
 
@@ -88,7 +90,7 @@ def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
     """Two columns without a frame: what, and its value."""
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
-    made.add_column()
+    made.add_column(overflow="fold")
     for what, value in rows:
         made.add_row(what, value if isinstance(value, Text) else Text(value))
     return made
@@ -243,9 +245,10 @@ def show_conversion(report: ConversionReport) -> None:
         facts(
             [
                 ("written", f"{report.path} ({report.bytes / 1e6:.2f} MB)"),
-                ("network", f"{report.model}, {report.tensors} tensors, each as it was"),
+                ("network", f"{report.model}, {report.tensors} tensors"),
                 ("names", f"{report.source_layout} to {report.layout}"),
                 ("sha256", report.sha256),
+                *([("note", Text(report.note, style="yellow"))] if report.note else []),
             ]
         )
     )
@@ -261,7 +264,7 @@ def show_picture_line(result: PictureResult) -> None:
     faces = plural(len(result.faces), "face")
     stdout.print(
         Text.assemble(f"{where}: ", (faces, "bold"), f"{best}, {result.milliseconds:.0f} ms"),
-        soft_wrap=not stderr.is_terminal,
+        soft_wrap=not stdout.is_terminal,
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from featherface_core.models.featherface import FeatherFace
 
 SCHEMA = "1"
+COUNTER = "num_batches_tracked"  # of batch normalisations
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -32,7 +33,8 @@ Shapes = dict[str, tuple[int, ...]]
 class Weights:
     """A weights file as read: the network it is for, its tensors under our names, and where it came from.
 
-    state: float32 and integer tensors on the CPU. layout: ``featherface`` or ``upstream``. sha256: of the file.
+    state: float32 and integer tensors on the CPU. layout: ``featherface`` or ``upstream``. sha256: of the file. cast: the
+    types that were turned into float32 in reading, or "".
     """
 
     config: ModelConfig
@@ -40,6 +42,7 @@ class Weights:
     path: Path
     layout: str
     sha256: str
+    cast: str = ""
 
 
 def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights:
@@ -57,14 +60,14 @@ def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights
     if recorded is not None and expect is not None and _architecture(recorded) != _architecture(expect):
         raise WeightsError(
             f"{path} holds weights of {recorded.name!r}, not of {expect.name!r}",
-            f"use --model {recorded.name}, or leave --model out",
+            f"use --model {recorded.name}, or leave --model out" if recorded.name in VARIANTS else "leave --model out",
         )
     layout, config, state = _recognise(path, state, recorded or expect)
     # all are plain floats, but for the batch counters of the normalisations
     foreign = [
         f"{name}: {t.dtype}, {t.layout}"
         for name, t in state.items()
-        if t.layout != torch.strided or t.is_quantized or t.is_floating_point() == name.endswith("num_batches_tracked")
+        if t.layout != torch.strided or t.is_quantized or t.is_floating_point() == name.endswith(COUNTER)
     ]
     if foreign:
         raise WeightsError(
@@ -72,6 +75,7 @@ def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights
             "save the weights as float32 or float16",
             foreign,
         )
+    cast = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"})
     state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     broken = [name for name, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
     if broken:
@@ -81,7 +85,7 @@ def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights
             broken,
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Weights(config, state, path, layout, digest)
+    return Weights(config, state, path, layout, digest, ", ".join(cast))
 
 
 def load_model(path: str | Path, expect: ModelConfig | None = None, device: str = "cpu") -> "FeatherFace":
@@ -100,7 +104,7 @@ def save_weights(
     path: str | Path, state: Mapping[str, Tensor], config: ModelConfig, notes: Mapping[str, str] | None = None
 ) -> Path:
     """Write tensors under our names as .safetensors, atomically, with the configuration and ``notes`` in its metadata."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     metadata = {
@@ -110,7 +114,7 @@ def save_weights(
         **(notes or {}),
     }
     with replacing(path, WeightsError) as temporary:
-        save_file({name: t.detach().contiguous().cpu() for name, t in state.items()}, temporary, metadata)
+        temporary.write_bytes(save({name: t.detach().contiguous().cpu() for name, t in state.items()}, metadata))
     return path
 
 
@@ -124,17 +128,22 @@ def save_upstream(path: str | Path, weights: Weights) -> Path:
 
 
 def convert(weights: Weights, path: str | Path, layout: str) -> ConversionReport:
-    """Write weights as ``featherface`` (.safetensors) or ``upstream`` (.pth) tensors, bit for bit."""
+    """Write weights as ``featherface`` (.safetensors) or ``upstream`` (.pth) tensors, bit for bit.
+
+    Upstream's layout records no configuration: the report's note says so where the network would not be recognised.
+    """
     path = Path(path)
     if layout == "upstream":
         save_upstream(path, weights)
     else:
         save_weights(path, weights.state, weights.config, {"source_sha256": weights.sha256})
+    notes = [f"read as float32 from {weights.cast}"] if weights.cast else []
+    if layout == "upstream" and _architecture(weights.config) not in map(_architecture, VARIANTS.values()):
+        notes.append("this layout records no network: load the file with --model and the variant's YAML")
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    return ConversionReport(
-        str(path), weights.config.name, weights.layout, layout, len(weights.state), len(data), digest
-    )
+    model, tensors = weights.config.name, len(weights.state)
+    return ConversionReport(str(path), model, weights.layout, layout, tensors, len(data), digest, "; ".join(notes))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
@@ -228,7 +237,7 @@ def _recognise(
         for layout, names in _layouts(config).items():
             if not _differences(found[layout], names[1]):
                 source = state if layout == "featherface" else published
-                return layout, config, {ours: source[theirs] for ours, theirs in names[0].items()}
+                return layout, config, {ours: source.get(theirs, _counter()) for ours, theirs in names[0].items()}
     raise _misfit(path, found, candidates)
 
 
@@ -244,7 +253,11 @@ def _layouts(config: ModelConfig) -> dict[str, tuple[dict[str, str], Shapes]]:
 
 
 def _differences(found: Shapes, wanted: Shapes) -> list[str]:
-    missing = [f"missing: {name} {list(wanted[name])}" for name in wanted if name not in found]
+    missing = [
+        f"missing: {name} {list(wanted[name])}"
+        for name in wanted
+        if name not in found and not name.endswith(COUNTER)  # old files lack them, and evaluation does not use them
+    ]
     unexpected = [f"unexpected: {name} {list(found[name])}" for name in found if name not in wanted]
     misshapen = [
         f"misshapen: {name} is {list(found[name])}, should be {list(wanted[name])}"
@@ -282,6 +295,10 @@ def _misfit(path: Path, found: dict[str, Shapes], candidates: list[ModelConfig])
     else:
         hint = "if it is a variant of your own, name its YAML file with --model"
     return WeightsError(f"{path} does not fit {config.name!r}: {counts} tensors", hint, differences)
+
+
+def _counter() -> Tensor:
+    return torch.tensor(0)
 
 
 def _architecture(config: ModelConfig) -> dict[str, Any]:

@@ -56,13 +56,6 @@ class Detector:
     def prepare(self, picture: Picture, size: int | None = None) -> tuple[Floats, tuple[float, float]]:
         """Network input (3, h, w) and the scales (x, y) of a BGR picture; size: its long side, None for its own."""
         canvas = self.network.fixed[1:] if self.network.fixed else None
-        if canvas and size is not None:
-            scale = size / max(picture.shape[:2])
-            if any(round(side * scale) > room for side, room in zip(picture.shape[:2], canvas, strict=True)):
-                raise ConfigError(
-                    f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
-                    "leave --size out, or export with --dynamic",
-                )
         return prepare(picture, size, self.mean, canvas)
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:

@@ -32,10 +32,10 @@ def detect_files(
 ) -> DetectReport:
     """Find the faces of every picture or frame behind ``paths``, boxes clipped to the picture.
 
-    out: folder (never searched for pictures) for NAME_faces.EXT pictures, NAME_faces.mp4 videos and detections.jsonl; None writes nothing. on_result: called
-    with each result as it comes, in order. A broken picture gives a result with ``problem``; the rest go on. An interruption
-    (Ctrl-C) ends the run with all that was found so far. Raises DataError for a path that is not there or a folder that
-    cannot be written to.
+    out: folder for NAME_faces.EXT pictures, NAME_faces.mp4 videos and detections.jsonl, left out where a folder to search
+    holds it; None writes nothing. on_result: called with each result as it comes, in order. A broken picture gives a result
+    with ``problem``; the rest go on. An interruption (Ctrl-C) ends the run with all that was found so far. Raises DataError
+    for a path that is not there or a folder that cannot be written to.
     """
     start = time.perf_counter()
     sources = find_sources(paths, out)
@@ -53,7 +53,7 @@ def detect_files(
                 if lines:
                     lines.write(json.dumps(as_line(result)) + "\n")
                 on_result(result)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokenPipeError):  # stopped by the user, or by the reader of what on_result prints
             interrupted = True
     return DetectReport(
         detector.model,
@@ -77,7 +77,9 @@ def as_line(result: PictureResult) -> dict[str, object]:
     if result.frame is not None:
         line |= {"frame": result.frame, "seconds": round(result.seconds or 0.0, 3)}
     if result.problem:
-        line["problem"] = result.problem
+        line |= {"problem": result.problem, "hint": result.hint}
+    if result.drawn:
+        line["drawn"] = result.drawn
     return line | {"faces": list(result.faces)}
 
 

@@ -15,14 +15,18 @@ def replacing(path: Path, error: type[FeatherFaceError] = DataError) -> Iterator
 
     The folder is made if need be. Raises ``error`` where it cannot be written to.
     """
-    path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()  # the link stays, and what it points to is replaced
     make_folder(path.parent, error)
-    if path.is_dir():
-        raise error(f"{path} is a folder, not a file", "give the name of a file")
+    if path.exists() and not path.is_file():
+        kind = "folder" if path.is_dir() else "device or pipe"
+        raise error(f"{path} is a {kind}, not a file", "give the name of a file")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
+    except BrokenPipeError:  # of the caller's own output, not of this file
+        raise
     except OSError as problem:
         raise error(
             f"cannot write {path}: {problem.strerror or problem}", "check the folder and the free space"

@@ -66,16 +66,14 @@ def prepare(
     """A picture as network input (3, h, w), float32 with the mean subtracted, and the scales (x, y) it was resized by.
 
     size: the long side in pixels, None for the picture's own. canvas: (height, width) of a network that takes no other
-    size; the picture is scaled to fit into it unless a ``size`` that fits is given. A side is at least 32; what the picture
+    size; the picture is scaled to fit into it, or to ``size`` where that is smaller. A side is at least 32; what the picture
     does not fill, at the right and the bottom, is the mean, which the network sees as zero.
     """
     height, width = picture.shape[:2]
-    if size is not None:
-        scale = size / max(height, width)
-    elif canvas is not None:
-        scale = min(canvas[0] / height, canvas[1] / width)
-    else:
-        scale = 1.0
+    scale = 1.0 if size is None else size / max(height, width)
+    if canvas is not None:
+        fit = min(canvas[0] / height, canvas[1] / width)
+        scale = fit if size is None else min(scale, fit)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     if (new_width, new_height) != (width, height):
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

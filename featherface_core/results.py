@@ -176,7 +176,10 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """A weights file written in another layout, ``featherface`` or ``upstream``; its tensors are bit for bit the same."""
+    """A weights file written in another layout, ``featherface`` or ``upstream``; its tensors are bit for bit the same.
+
+    note: what the new file does not say or hold as the old one did, or "".
+    """
 
     path: str
     model: str
@@ -185,6 +188,7 @@ class ConversionReport:
     tensors: int
     bytes: int
     sha256: str
+    note: str = ""
 
 
 Verdict = Literal["ok", "warn", "fail", "skip"]

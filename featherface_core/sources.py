@@ -1,6 +1,7 @@
 """What a user points ``detect`` at (pictures, folders, globs, videos, cameras) as a stream of frames."""
 
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,7 @@ def find_sources(paths: Sequence[str], out: Path | None = None) -> list[Source]:
                 "a path is empty: ''", "give pictures, folders, 'patterns*.jpg', a video or a camera number"
             )
         if path.is_dir():
-            results = out.resolve() if out is not None and path.resolve() in out.resolve().parents else None
-            inside = sorted(
-                p
-                for p in path.rglob("*")
-                if p.is_file() and _kind(p) and (results is None or results not in p.resolve().parents)
-            )
+            inside = sorted(p for p in path.rglob("[!.]*") if p.is_file() and _kind(p) and not _is_result(p, path, out))
             if not inside:
                 raise DataError(f"folder {given} holds no pictures or videos", "known: " + " ".join(PICTURE_SUFFIXES))
             sources = [Source(str(p), _kind(p), p.relative_to(path)) for p in inside]
@@ -129,6 +125,15 @@ def _read_stream(source: Source) -> Iterator[Frame]:
             )
     finally:
         capture.release()
+
+
+def _is_result(path: Path, folder: Path, out: Path | None) -> bool:
+    """Whether a file below ``folder`` was drawn by an earlier run into ``out``."""
+    if out is None:
+        return False
+    if out.resolve() == folder.resolve():
+        return re.search(r"_faces(_\d+)?$", path.stem) is not None
+    return folder.resolve() in out.resolve().parents and out.resolve() in path.resolve().parents
 
 
 def _kind(path: Path) -> str:

@@ -425,6 +425,41 @@ def test_the_export_of_the_readme_in_an_empty_folder(run: Run, tmp_path: Path) -
     assert ("640x640", "1", "16800") in rows
 
 
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--format", "pth", "--out", "w.safetensors"], ["w.safetensors", "pth"]),
+        (["--format", "safetensors", "--out", "w.safetensors"], ["w.safetensors", "itself"]),
+        (["--out", "w.safetensors"], ["w.safetensors", "onnx"]),
+        (["--format", "pth", "--package", "deploy"], ["--package"]),
+    ],
+)
+def test_an_export_spares_its_weights(
+    run: Run, weights: Path, tmp_path: Path, arguments: list[str], names: list[str]
+) -> None:
+    (tmp_path / "w.safetensors").write_bytes(weights.read_bytes())
+    assert_refused(run("export", "--weights", "w.safetensors", *arguments), 2, *names)
+    assert (tmp_path / "w.safetensors").read_bytes() == weights.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_conversion_says_what_it_loses(run: Run, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from featherface_core.checkpoint import save_weights
+
+    config = replace(VARIANTS["v1-24"], name="mine", shuffle="groups-half")
+    save_weights("mine.safetensors", build_model(config, seed=0).state_dict(), config)
+    said = json.loads(run("export", "--weights", "mine.safetensors", "--format", "pth", "--out", "a.pth", "--json").out)
+    assert "records no network" in said["note"]  # read back alone, it would pass for v1-24
+    state = torch.load(tmp_path / "a.pth", weights_only=True)
+    torch.save({name: t.double() if t.is_floating_point() else t for name, t in state.items()}, tmp_path / "b.pth")
+    said = json.loads(run("export", "--weights", "b.pth", "--format", "safetensors", "--json").out)
+    assert said["note"] == "read as float32 from float64"
+
+
 # --- doctor -------------------------------------------------------------------------------------------------------------
 
 
@@ -492,6 +527,40 @@ def test_interruption_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert (ran.code, ran.err) == (130, "")
 
 
+def test_a_reader_of_json_lines_that_goes_away(stub: Path, tmp_path: Path) -> None:
+    import cv2
+
+    for i in range(40):
+        cv2.imwrite(str(tmp_path / f"{i:02}.png"), np.zeros((400, 400, 3), np.uint8))
+    command = f"'{SCRIPT}' detect . --onnx '{stub}' --json --out found | head -1"
+    shell = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(shell.stdout)["source"] == "00.png"
+    assert shell.stderr == ""
+    lines = (tmp_path / "found" / "detections.jsonl").read_text().splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [f"{i:02}.png" for i in range(len(lines))]
+
+
+def test_a_terminated_run_keeps_what_it_found(stub: Path, tmp_path: Path) -> None:
+    import signal
+
+    import cv2
+
+    for i in range(300):
+        cv2.imwrite(str(tmp_path / f"{i:03}.png"), np.zeros((500, 500, 3), np.uint8))
+    arguments = [SCRIPT, "detect", ".", "--onnx", str(stub), "--out", "found"]
+    child = subprocess.Popen(
+        arguments, cwd=tmp_path, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.send_signal(signal.SIGTERM)
+    child.stdout.read()
+    assert child.wait(30) == 130
+    lines = (tmp_path / "found" / "detections.jsonl").read_text().splitlines()
+    assert 0 < len(lines) < 300
+    assert not list((tmp_path / "found").glob(".*"))
+
+
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     shell = subprocess.run(
         f"'{SCRIPT}' params --tree --depth 6 | head -1",
@@ -532,7 +601,10 @@ def test_detect_with_an_onnx_file(run: Run, picture: Path, stub: Path, tmp_path:
         face["score"]
         for face in json.loads(run("detect", picture, "--onnx", stub, "--score", 0.8, "--json").out)["faces"]
     ] == [0.9]
-    assert_refused(run("detect", picture, "--onnx", stub, "--size", 640), 2, "--size 640")
+    # a fixed size bounds --size, and a smaller one is kept to
+    bounded = [json.loads(run("detect", picture, "--onnx", stub, "--json", "--size", n).out) for n in (640, 32)]
+    assert bounded[0]["faces"] == small["faces"]
+    np.testing.assert_allclose(np.array(bounded[1]["faces"][0]["landmarks"]) / 2, points[0] * 4 / 3, atol=0.04)
 
 
 def test_json_stays_pure_beside_a_broken_picture(run: Run, picture: Path, stub: Path, tmp_path: Path) -> None:

@@ -340,7 +340,7 @@ def test_drawn_pictures_and_lines(tmp_path: Path) -> None:
         assert drawn.shape == before.shape
         assert (drawn != before).any()
     for line, result in zip(lines_of(out), report.pictures, strict=True):
-        assert list(line) == ["schema", "source", "width", "height", "faces"]
+        assert list(line) == ["schema", "source", "width", "height", "drawn", "faces"]
         assert (line["schema"], line["source"]) == (1, result.source)
         assert (line["width"], line["height"]) == (result.width, result.height)
         assert line["faces"] == list(result.faces)
@@ -371,6 +371,14 @@ def test_results_are_not_searched_for_pictures(tmp_path: Path, monkeypatch: pyte
     assert files_in(tmp_path / "detections") == ["a_faces.png", "detections.jsonl"]
     # a folder of results that is asked for by name is searched
     assert len(run(["detections"], Path("again")).pictures) == 1
+
+
+def test_results_beside_their_sources_are_not_searched(tmp_path: Path) -> None:
+    for name in ("a.png", ".hidden.png", "my_faces_at_home.png"):
+        save(tmp_path / name)
+    for _ in range(2):
+        found = [Path(result.source).name for result in run([tmp_path], tmp_path).pictures]
+        assert found == ["a.png", "my_faces_at_home.png"]
 
 
 def test_folders_are_kept_below_the_output_folder(tmp_path: Path) -> None:

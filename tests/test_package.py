@@ -21,7 +21,7 @@ from featherface_core.detect import METADATA_KEY, OnnxDetector
 from featherface_core.errors import ExportError
 from featherface_core.models.variants import build_model
 from featherface_core.onnx.export import describe, export
-from featherface_core.onnx.package import usage_example, write_package
+from featherface_core.onnx.package import check_folder, usage_example, write_package
 from featherface_core.pictures import read_picture
 from featherface_core.results import Detections, ExportReport, SizeCheck
 
@@ -235,6 +235,13 @@ def test_a_folder_of_something_else_is_refused(stub: Path, tmp_path: Path) -> No
         "home",
         "home/thesis.txt",
     ]
+
+
+def test_the_exported_file_may_lie_in_the_package(tmp_path: Path) -> None:
+    (tmp_path / "network.onnx").touch()
+    assert check_folder(tmp_path, besides=tmp_path / "network.onnx") == tmp_path.resolve()
+    with pytest.raises(ExportError, match="something else"):
+        check_folder(tmp_path, besides=tmp_path / "other.onnx")
 
 
 def test_a_folder_that_will_be_refused_is_refused_before_the_export(

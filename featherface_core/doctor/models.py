@@ -23,5 +23,11 @@ def variant(name: str, options: DoctorOptions) -> Finding:
         return Finding("models", name, "warn", f"{count:,} parameters, with no figure to compare with", fix)
     if count != expected:
         found = f"{count:,} parameters instead of {expected:,}: the code was changed"
-        return Finding("models", name, "fail", found, "pip install --force-reinstall featherface, or undo the change")
+        return Finding(
+            "models",
+            name,
+            "fail",
+            found,
+            "undo the change, or install again, in the project's folder: pip install --force-reinstall --no-deps .",
+        )
     return Finding("models", name, "ok", f"{count:,} parameters")

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,26 @@ def export(
     config = config or ExportConfig()
     path = Path(path)
     start = time.perf_counter()
+    fresh = package is not None and not package.exists()
     if package is not None:
-        check_folder(package)  # before the work, not after it
+        check_folder(package, besides=path)  # before the work, not after it
+    try:
+        return _export(source, path, config, package, on_event, start)
+    except BaseException:
+        if fresh and package is not None:
+            with suppress(OSError):  # only an empty folder goes
+                package.rmdir()
+        raise
+
+
+def _export(
+    source: Weights | FeatherFace,
+    path: Path,
+    config: ExportConfig,
+    package: Path | None,
+    on_event: Listener,
+    start: float,
+) -> ExportReport:
     model = model_of(source) if isinstance(source, Weights) else source.eval()
     weights = f"{source.path.name} (sha256 {source.sha256[:12]})" if isinstance(source, Weights) else "untrained"
     steps = 1 + (len(config.test_sizes) * len(config.test_batches) if config.dynamic else 1)

@@ -27,7 +27,7 @@ def write_package(
     description: what the ONNX file says of itself. report: the proof to repeat in the config. Files of an earlier package are
     replaced; what else lies beside them stays. Returns the file names. Raises as ``check_folder``.
     """
-    folder = check_folder(folder)
+    folder = check_folder(folder, besides=onnx_file)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".package.") as scratch:
         new = Path(scratch)
         shutil.copyfile(onnx_file, new / "model.onnx")
@@ -43,14 +43,20 @@ def write_package(
     return (*names, SUMS_FILE)
 
 
-def check_folder(folder: Path) -> Path:
+def check_folder(folder: Path, besides: Path) -> Path:
     """Make the folder of a package, or accept one that is empty or holds an earlier package; links are followed.
+
+    besides: the exported file, which may lie in the folder too.
 
     Raises ExportError for a file, a folder that holds something else, or one that cannot be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"--package {folder} is a file, not a folder", "name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+    if (
+        folder.is_dir()
+        and not (folder / CONFIG_FILE).is_file()
+        and any(path.resolve() != besides.resolve() for path in folder.iterdir())
+    ):
         raise ExportError(f"folder {folder} holds files of something else", "name a new or an empty folder")
     return make_folder(folder, ExportError).resolve()
 
