@@ -54,8 +54,16 @@ class Detector:
         self.variances = (float(constants["variances"][0]), float(constants["variances"][1]))
 
     def prepare(self, picture: Picture, size: int | None = None) -> tuple[Floats, tuple[float, float]]:
-        """Network input (3, h, w) and the scales (x, y) of a BGR picture; size: its long side, None for its own."""
+        """Network input (3, h, w) and the scales (x, y) of a BGR picture; size: its long side, None for its own.
+
+        A file with a fixed size scales pictures down to fit. Raises ConfigError for a ``size`` that never would.
+        """
         canvas = self.network.fixed[1:] if self.network.fixed else None
+        if canvas and size is not None and size > max(canvas):
+            raise ConfigError(
+                f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
+                "leave --size out, or export with --dynamic",
+            )
         return prepare(picture, size, self.mean, canvas)
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:

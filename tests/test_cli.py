@@ -601,8 +601,9 @@ def test_detect_with_an_onnx_file(run: Run, picture: Path, stub: Path, tmp_path:
         face["score"]
         for face in json.loads(run("detect", picture, "--onnx", stub, "--score", 0.8, "--json").out)["faces"]
     ] == [0.9]
-    # a fixed size bounds --size, and a smaller one is kept to
-    bounded = [json.loads(run("detect", picture, "--onnx", stub, "--json", "--size", n).out) for n in (640, 32)]
+    assert_refused(run("detect", picture, "--onnx", stub, "--size", 97), 2, "--size 97", "96x64")
+    # the fixed size bounds --size (64x48 pixels become 85x64, not 96x72), and a smaller one is kept to
+    bounded = [json.loads(run("detect", picture, "--onnx", stub, "--json", "--size", n).out) for n in (96, 32)]
     assert bounded[0]["faces"] == small["faces"]
     np.testing.assert_allclose(np.array(bounded[1]["faces"][0]["landmarks"]) / 2, points[0] * 4 / 3, atol=0.04)
 

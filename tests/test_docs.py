@@ -148,5 +148,5 @@ def test_the_json_of_the_readme_has_the_keys_of_a_line() -> None:
 
     lines = [json.loads(block) for block in blocks(README, "json") if '"faces"' in block]
     for line in lines:
-        assert line.keys() == as_line(PictureResult("photo.jpg", 512, 512)).keys()
+        assert line.keys() == as_line(PictureResult("photo.jpg", 512, 512, drawn="photo_faces.jpg")).keys()
         assert all(face.keys() == {"box", "score", "landmarks"} for face in line["faces"])
