@@ -21,6 +21,7 @@ from featherface_cli.options import (
 from featherface_core import __version__
 from featherface_core.config import (
     DEFAULT_TEST_SIZES,
+    UNTRAINED,
     DetectConfig,
     ExportConfig,
     ModelConfig,
@@ -31,7 +32,6 @@ from featherface_core.config import (
 from featherface_core.errors import ConfigError, FeatherFaceError
 
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment] # click's, wherever typer keeps it
-UNTRAINED = "untrained"
 PLANNED = ("train", "distill", "eval", "bench", "data")
 
 
@@ -274,7 +274,7 @@ def export(
 
         name = source.config.name.removesuffix("*")
         with progress_bar("export", quiet or as_json) as on_event:
-            report = run(source, out or Path(f"featherface_{name}.onnx"), config, package, on_event)
+            report = run(source, out or Path(f"featherface_{name}.onnx"), config, package, on_event, UNTRAINED)
         render.print_json(report, "export") if as_json else render.show_export(report)
         return
     from featherface_core.checkpoint import Weights, convert

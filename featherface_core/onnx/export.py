@@ -27,11 +27,12 @@ def export(
     config: ExportConfig | None = None,
     package: Path | None = None,
     on_event: Listener = ignore,
+    named: str = "weights in memory",
 ) -> ExportReport:
     """Write a network as ONNX, after proving it equal to PyTorch at every size and batch of ``config``.
 
     source: weights as read, or a network. path: of the ONNX file, written whole or not at all. package: a folder to make a
-    deployment package in (see ``package.write_package``).
+    deployment package in (see ``package.write_package``). named: what the file says of the weights of a network in memory.
     Raises ExportError (exit code 5) with the failed rows as details; no file is left then.
     """
     config = config or ExportConfig()
@@ -41,7 +42,9 @@ def export(
     if package is not None:
         check_folder(package, besides=path)  # before the work, not after it
     try:
-        return _export(source, path, config, package, on_event, start)
+        if isinstance(source, Weights):
+            named, source = f"{source.path.name} (sha256 {source.sha256[:12]})", model_of(source)
+        return _export(source.eval(), named, path, config, package, on_event, start)
     except BaseException:
         if fresh and package is not None:
             with suppress(OSError):  # only an empty folder goes
@@ -50,15 +53,14 @@ def export(
 
 
 def _export(
-    source: Weights | FeatherFace,
+    model: FeatherFace,
+    weights: str,
     path: Path,
     config: ExportConfig,
     package: Path | None,
     on_event: Listener,
     start: float,
 ) -> ExportReport:
-    model = model_of(source) if isinstance(source, Weights) else source.eval()
-    weights = f"{source.path.name} (sha256 {source.sha256[:12]})" if isinstance(source, Weights) else "untrained"
     steps = 1 + (len(config.test_sizes) * len(config.test_batches) if config.dynamic else 1)
     with replacing(path, ExportError) as temporary:
         on_event(Progress(0, steps, f"tracing {model.config.name}"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featherface_core import __version__, boxes, pictures
-from featherface_core.config import MIN_SIZE
+from featherface_core.config import MIN_SIZE, UNTRAINED
 from featherface_core.errors import ExportError
 from featherface_core.files import make_folder
 from featherface_core.results import ExportReport
@@ -105,7 +105,7 @@ def _readme(description: dict[str, Any], report: ExportReport) -> str:
     worst = max(c.onnx_error for c in report.checks)
     caution = (
         "\n**These weights are untrained: the files show how deployment works, and find no faces.**\n"
-        if report.weights == "untrained"
+        if report.weights == UNTRAINED
         else ""
     )
     free = "any batch, height and width of 32 or more" if report.dynamic else "one fixed size"
