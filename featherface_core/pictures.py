@@ -15,6 +15,7 @@ Picture = NDArray[np.uint8]
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what goes wrong is said by our own errors, once
 
+PORTRAIT = Path(__file__).parent / "assets" / "astronaut.png"  # ships with the package, and shows one face
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red: subtracted, nothing divided
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")

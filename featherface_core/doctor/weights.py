@@ -1,11 +1,8 @@
 """Group ``weights``: a weights file can be read, and finds the face in the shipped portrait."""
 
-from pathlib import Path
-
 from featherface_core.doctor.check import DoctorOptions
 from featherface_core.results import Finding
 
-PORTRAIT = Path(__file__).parents[1] / "assets" / "astronaut.png"
 FEW = 10  # faces; the portrait shows one, and an untrained network "finds" hundreds
 
 
@@ -15,7 +12,7 @@ def weights(options: DoctorOptions) -> Finding | list[Finding]:
         return Finding("weights", "weights", "skip", "no file was named", "featherface doctor --weights FILE")
     from featherface_core.checkpoint import load_weights, model_of
     from featherface_core.detect import TorchDetector
-    from featherface_core.pictures import read_picture
+    from featherface_core.pictures import PORTRAIT, read_picture
 
     read = load_weights(options.weights)
     found = (

@@ -14,10 +14,9 @@ from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect import OnnxNetwork, TorchNetwork
 from featherface_core.errors import ExportError, first_line
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.pictures import Picture, prepare, read_picture
+from featherface_core.pictures import PORTRAIT, Picture, prepare, read_picture
 from featherface_core.results import Floats, SizeCheck
 
-PORTRAIT = Path(__file__).parents[1] / "assets" / "astronaut.png"
 BOX_TOLERANCE = 0.1  # pixels
 SLACK = 4.0  # times the rounding error of float32 PyTorch
 WIDTHS = (4, 2, 10)
