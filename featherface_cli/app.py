@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from featherface_cli.data import data_app
 from featherface_cli.options import (
     JsonOption,
     ModelOption,
@@ -18,6 +19,7 @@ from featherface_cli.options import (
     WeightsOption,
     with_optional_value,
 )
+from featherface_cli.train import distill, train
 from featherface_core import __version__
 from featherface_core.config import (
     DEFAULT_TEST_SIZES,
@@ -32,7 +34,7 @@ from featherface_core.config import (
 from featherface_core.errors import ConfigError, FeatherFaceError
 
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment] # click's, wherever typer keeps it
-PLANNED = ("train", "distill", "eval", "bench", "data")
+PLANNED = ("eval", "bench")
 
 
 class Group(TyperGroup):
@@ -43,7 +45,7 @@ class Group(TyperGroup):
         if args and args[0] in PLANNED:
             raise FeatherFaceError(
                 f"'featherface {args[0]}' is not part of version {__version__} yet",
-                "this version has params, detect, export and doctor; see the README for what comes next",
+                "this version has params, detect, train, distill, data, export and doctor; see the README for what comes next",
             )
         return super().resolve_command(ctx, args)
 
@@ -200,6 +202,11 @@ def detect(
         raise typer.Exit(3)
 
 
+app.command()(train)
+app.command()(distill)
+app.add_typer(data_app, name="data")
+
+
 @app.command(cls=with_optional_value("--test-sizes", ",".join(DEFAULT_TEST_SIZES)))
 def export(
     model: ModelOption = None,
@@ -289,6 +296,12 @@ def export(
 @app.command()
 def doctor(
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Check this weights file too.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Check this data set too: its labels and pictures.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Look into this training run too: what went wrong in it.")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this group or check; may be repeated.")
     ] = None,
@@ -311,6 +324,10 @@ def doctor(
         featherface doctor --only packages --strict
 
         featherface doctor --weights v1.safetensors --out validation_results.json
+
+        featherface doctor --data widerface --only data
+
+        featherface doctor --run runs/train-1 --only run
     """
     import json
 
@@ -321,7 +338,7 @@ def doctor(
     from featherface_core.results import as_json as plain
 
     with progress_bar("doctor", quiet or as_json) as on_event:
-        report = run_doctor(only or (), skip or (), weights, on_event)
+        report = run_doctor(only or (), skip or (), weights, on_event, data, run)
     if out is not None:
         write_text(out, json.dumps({**plain(report, "doctor"), "counts": report.counts}, indent=2) + "\n", ConfigError)
     render.print_json(report, "doctor", {"counts": report.counts}) if as_json else render.show_doctor(report)

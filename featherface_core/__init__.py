@@ -6,7 +6,7 @@ Importing this package loads no torch, OpenCV or onnx; the names below are loade
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from featherface_core.version import __version__
 
 if TYPE_CHECKING:
     from featherface_core.checkpoint import load_model, load_weights, save_weights

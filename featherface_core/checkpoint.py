@@ -93,6 +93,52 @@ def load_model(path: str | Path, expect: ModelConfig | None = None, device: str 
     return model_of(load_weights(path, expect), device)
 
 
+def load_start(model: "FeatherFace", path: str | Path) -> str:
+    """Fill ``model`` from a file to start training at, and say in words what was taken.
+
+    path: the ImageNet backbone (upstream's mobilenetV1X0.25_pretrain.tar), of which everything but the classifier is used; or
+    a detector's weights of any variant: all of it where the networks are the same, else the backbone, which all share.
+    Raises WeightsError as ``load_weights`` does.
+    """
+    path = Path(path)
+    try:
+        weights = load_weights(path)
+    except WeightsError:
+        state = _imagenet_backbone(path, model)
+        if state is None:
+            raise
+        model.load_state_dict(state, strict=False)
+        return f"backbone from ImageNet ({path.name})"
+    return start_from(model, weights.state, weights.config, path.name)
+
+
+def start_from(
+    model: "FeatherFace", state: Mapping[str, Tensor], config: ModelConfig, name: str, backbone_only: bool = False
+) -> str:
+    """As ``load_start``, from tensors under our names that belong to a network of ``config``."""
+    if not backbone_only and _architecture(config) == _architecture(model.config):
+        model.load_state_dict(dict(state))
+        return f"all weights of {name}"
+    backbone = {key: t for key, t in state.items() if key.startswith("backbone.")}
+    model.load_state_dict(backbone, strict=False)
+    return f"backbone of {config.name} ({name})"
+
+
+def _imagenet_backbone(path: Path, model: "FeatherFace") -> dict[str, Tensor] | None:
+    """The backbone's tensors under our names where the file is a MobileNetV1 x0.25 classifier, else None."""
+    published = {
+        f"body.{name}" if name.startswith("stage") else name: t for name, t in upstream.clean(_read(path)[0]).items()
+    }
+    wanted = {name: t for name, t in model.state_dict().items() if name.startswith("backbone.")}
+    state = {}
+    for ours, theirs in upstream.to_upstream(wanted, model.config).items():
+        found = published.get(theirs, _counter() if theirs.endswith(COUNTER) else None)
+        if found is None or found.shape != wanted[ours].shape:
+            return None
+        state[ours] = found
+    return state
+
+
 def model_of(weights: Weights, device: str = "cpu") -> "FeatherFace":
     """The network of weights already read, in evaluation mode."""
     model = build_model(weights.config)
@@ -272,7 +318,7 @@ def _misfit(path: Path, found: dict[str, Shapes], candidates: list[ModelConfig])
     if set(found["upstream"]) and all(name.startswith(("body.", "stage", "fc.")) for name in found["upstream"]):
         return WeightsError(
             f"{path} holds the ImageNet backbone alone, not a detector",
-            "it is a start for training, not for detection",
+            "it is a start for training: featherface train --init FILE",
         )
     attempts = [
         (config, _differences(found[layout], shapes))

@@ -18,13 +18,15 @@ ShuffleKind = Literal["none", "groups-2", "groups-half", "bottleneck", "light"]
 Config = TypeVar("Config")
 
 
-def _check_choice(name: str, value: object, kind: Any) -> None:
+def check_choice(name: str, value: object, kind: Any) -> None:
+    """Raise ConfigError unless ``value`` is one of the Literal ``kind``."""
     choices = get_args(kind)
     if value not in choices:
         raise ConfigError(f"{name} {value!r} is not known", did_you_mean(str(value), choices))
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ConfigError unless ``value`` is a number from ``low`` to ``high``; a whole one where ``low`` is an int."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} {value!r} is not a number", f"use a number from {low} to {high}")
     if isinstance(low, int) and not isinstance(value, int):
@@ -45,8 +47,8 @@ class AttentionConfig:
     reduction: int = 16
 
     def __post_init__(self) -> None:
-        _check_choice("attention kind", self.kind, AttentionKind)
-        _check_range("attention reduction", self.reduction, 1, 64)
+        check_choice("attention kind", self.kind, AttentionKind)
+        check_range("attention reduction", self.reduction, 1, 64)
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ class ModelConfig:
     shuffle: ShuffleKind = "groups-2"
 
     def __post_init__(self) -> None:
-        _check_range("width", self.width, 8, 512)
-        _check_range("cells", self.cells, 1, 8)
-        _check_choice("neck", self.neck, NeckKind)
-        _check_choice("context", self.context, ContextKind)
-        _check_choice("shuffle", self.shuffle, ShuffleKind)
+        check_range("width", self.width, 8, 512)
+        check_range("cells", self.cells, 1, 8)
+        check_choice("neck", self.neck, NeckKind)
+        check_choice("context", self.context, ContextKind)
+        check_choice("shuffle", self.shuffle, ShuffleKind)
         needs = {"deformable": 4, "plain": 4, "grouped": 16}[self.context]
         if self.shuffle == "light":
             needs = max(needs, 8)
@@ -102,9 +104,9 @@ class PostprocessConfig:
     top_k: int = 750
 
     def __post_init__(self) -> None:
-        _check_range("--score", self.score, 0.0, 1.0)
-        _check_range("--nms", self.nms, 0.0, 1.0)
-        _check_range("--top-k", self.top_k, 0, 1_000_000)
+        check_range("--score", self.score, 0.0, 1.0)
+        check_range("--nms", self.nms, 0.0, 1.0)
+        check_range("--top-k", self.top_k, 0, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ class DetectConfig:
     def __post_init__(self) -> None:
         if self.size is not None:
             check_size("--size", self.size)
-        _check_range("--batch", self.batch, 1, 1024)
-        _check_range("--threads", self.threads, 0, 1024)
+        check_range("--batch", self.batch, 1, 1024)
+        check_range("--threads", self.threads, 0, 1024)
 
 
 DEFAULT_TEST_SIZES = ("320", "416", "640", "832", "32", "97x33", "333x517")
@@ -152,7 +154,7 @@ class ExportConfig:
         for size in (self.size, *self.test_sizes):
             for side in size:
                 check_size("size", side)
-        _check_range("--opset", self.opset, 19, 23)
+        check_range("--opset", self.opset, 19, 23)
 
 
 def check_size(name: str, side: int) -> None:
@@ -240,14 +242,24 @@ def with_values(base: Config, values: Mapping[str, Any], place: str) -> Config:
             )
         if is_dataclass(current):
             changed[key] = with_values(current, value, f"{place}: {key}")
+        elif isinstance(current, tuple) and isinstance(value, list):
+            changed[key] = tuple(value)
         else:
-            changed[key] = value
+            changed[key] = _number(value) if isinstance(current, float) and isinstance(value, str) else value
     try:
         return _validated(replace(base, **changed))  # type: ignore[type-var]
     except ConfigError as problem:
         if problem.message.endswith(f"({place})"):
             raise
         raise ConfigError(f"{problem.message} ({place})", problem.hint) from None
+
+
+def _number(text: str) -> float | str:
+    """YAML 1.1 reads 5e-4 as text, because it lacks a dot."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _validated(config: Config) -> Config:

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from featherface_core import __version__
+from featherface_core.doctor import data as data_checks
 from featherface_core.doctor import export, machine, models, packages, weights
+from featherface_core.doctor import run as run_checks
 from featherface_core.doctor.check import Check, DoctorOptions
 from featherface_core.errors import ConfigError, FeatherFaceError, did_you_mean
 from featherface_core.events import Listener, Progress, ignore
@@ -41,25 +43,50 @@ CHECKS: tuple[Check, ...] = (
     Check("weights", "weights", weights.weights, needs=(*_DETECT, "safetensors", "pydantic")),
     Check("export", "export", export.export, needs=(*_DETECT, "onnx", "onnxscript", "onnxruntime")),
 )
+# Part of the report where their folder is named: most looks at a machine have neither data nor a run.
+CHECKS_ON_REQUEST: tuple[Check, ...] = (
+    Check("data", "data", data_checks.data, needs=("numpy", "cv2")),
+    Check("run", "metrics", run_checks.metrics),
+    Check("run", "config", run_checks.config, needs=("yaml",)),
+    Check("run", "finished", run_checks.finished),
+    Check("run", "gradients", run_checks.gradients),
+    Check("run", "non-finite", run_checks.non_finite),
+    Check("run", "learning-rate", run_checks.learning_rate),
+    Check("run", "loss-spikes", run_checks.loss_spikes),
+    Check("run", "falling", run_checks.falling),
+    Check("run", "overfitting", run_checks.overfitting),
+    Check("run", "alpha", run_checks.alpha),
+)
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(check.group for check in CHECKS))
 
 
 def run_doctor(
-    only: Sequence[str] = (), skip: Sequence[str] = (), weights: Path | None = None, on_event: Listener = ignore
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    weights: Path | None = None,
+    on_event: Listener = ignore,
+    data: Path | None = None,
+    run: Path | None = None,
 ) -> DoctorReport:
-    """Run the checks and report what each found, in the order of CHECKS.
+    """Run the checks and report what each found, in the order of CHECKS, then of CHECKS_ON_REQUEST.
 
     only, skip: names of groups or of single checks; without ``only`` all are run. weights: a weights file to look into.
-    on_event: told of each check before it runs.
+    on_event: told of each check before it runs. data, run: a data set's and a training run's folder; without them the groups
+    of these names are not part of the report.
 
-    Raises ConfigError for a name that is neither, where no check is left, and where ``weights`` would go unused. What a
-    check finds raises nothing, and nor does a check that crashes: that is a finding with the verdict ``fail``.
+    Raises ConfigError for a name that is neither, where no check is left, where ``weights``, ``data`` or ``run`` would go
+    unused, and where ``only`` names a check whose folder is not given. What a check finds raises nothing, and nor does a check
+    that crashes: that is a finding with the verdict ``fail``.
     """
-    chosen = _choose(only, skip)
-    if weights is not None and all(check.group != "weights" for check in chosen):
-        raise ConfigError(f"--weights {weights} is given, but the check of weights is left out", "add --only weights")
+    given = {"weights": weights, "data": data, "run": run}
+    chosen = _choose(only, skip, given)
+    for option, path in given.items():
+        if path is not None and all(check.group != option for check in chosen):
+            raise ConfigError(
+                f"--{option} {path} is given, but the check of {option} is left out", f"add --only {option}"
+            )
     start = time.perf_counter()
-    options = DoctorOptions(weights)
+    options = DoctorOptions(weights, data=data, run=run)
     findings: list[Finding] = []
     try:
         for check in chosen:
@@ -74,15 +101,20 @@ def run_doctor(
     return DoctorReport(tuple(findings), __version__, time.perf_counter() - start)
 
 
-def _choose(only: Sequence[str], skip: Sequence[str]) -> list[Check]:
-    known = {*GROUPS, *(check.name for check in CHECKS)}
+def _choose(only: Sequence[str], skip: Sequence[str], given: dict[str, Path | None]) -> list[Check]:
+    every = (*CHECKS, *CHECKS_ON_REQUEST)
+    known = {*(check.group for check in every), *(check.name for check in every)}
     for option, names in (("--only", only), ("--skip", skip)):
         for name in names:
             if name not in known:
                 raise ConfigError(f"{option} {name!r} is neither a check nor a group", did_you_mean(name, known))
+    for check in CHECKS_ON_REQUEST:
+        for name in only:
+            if name in (check.group, check.name) and given[check.group] is None:
+                raise ConfigError(f"--only {name} has nothing to look into", f"add --{check.group} DIR")
     chosen = [
         check
-        for check in CHECKS
+        for check in (*CHECKS, *(check for check in CHECKS_ON_REQUEST if given[check.group] is not None))
         if (not only or {check.group, check.name} & set(only)) and not {check.group, check.name} & set(skip)
     ]
     if not chosen:

@@ -12,11 +12,14 @@ from featherface_core.results import Finding
 class DoctorOptions:
     """What the checks are told. weights: the file that the group ``weights`` looks into, None for no such look.
 
+    data, run: the folders that the groups of these names look into.
     imports: which packages import; every check of a run shares it, so that each package is tried once.
     """
 
     weights: Path | None = None
     imports: Imports = field(default_factory=Imports)
+    data: Path | None = None
+    run: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from featherface_core.models.backbone import TAP_CHANNELS, MobileNetV1Quarter
 from featherface_core.models.blocks import LEAKY_SLOPE, ChannelShuffle
 from featherface_core.models.context import build_context
 from featherface_core.models.deform import DeformConv2d
+from featherface_core.models.drop_block import DropBlock
 from featherface_core.models.heads import LevelHead
 from featherface_core.models.neck import BiFPN
 
@@ -43,6 +44,7 @@ class FeatherFace(nn.Module):
         self.context = nn.ModuleList(build_context(width, config.context) for _ in range(LEVELS))
         self.shuffle = nn.ModuleList(ChannelShuffle(width, config.shuffle) for _ in range(LEVELS))
         self.heads = nn.ModuleList(LevelHead(width) for _ in range(LEVELS))
+        self.drop_block: DropBlock | None = None  # training sets it; it has no tensors and acts in training mode alone
         self._initialise()
 
     def _initialise(self) -> None:
@@ -61,8 +63,18 @@ class FeatherFace(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) to (N, A, 4), (N, A, 2), (N, A, 10)."""
-        levels = self.backbone_attention(self.backbone(x))
-        levels = self.neck_attention(self.neck(levels))
+        return self.predict(self.pyramid(x))
+
+    def pyramid(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) to the neck's three outputs (N, width, H_i, W_i), finest first."""
+        levels: list[Tensor] = self.neck(self.backbone_attention(self.backbone(x)))
+        return levels
+
+    def predict(self, levels: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The neck's outputs to (N, A, 4), (N, A, 2), (N, A, 10)."""
+        if self.drop_block is not None and self.training:
+            levels = [self.drop_block(f) for f in levels]
+        levels = self.neck_attention(levels)
         levels = [shuffle(context(f)) for f, context, shuffle in zip(levels, self.context, self.shuffle, strict=True)]
         outputs = [head(f) for f, head in zip(levels, self.heads, strict=True)]
         boxes, classes, landmarks = (torch.cat([level[i] for level in outputs], 1) for i in range(3))

@@ -1,0 +1,72 @@
+"""Training reports as tables."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from featherface_cli.render import facts, giga, stdout, table
+from featherface_cli.training_display import clock, number
+from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
+
+
+def show_train(report: TrainReport) -> None:
+    """One network: its AP, its cost, where it is."""
+    _show_networks("trained", (report.network,))
+    rows: list[tuple[str, str | Text]] = [("AP", report.protocol), ("start", report.network.start)]
+    rows += _end(report.run, report.network, report.epochs_asked, report.finished, report.stopped)
+    stdout.print(facts(rows))
+
+
+def show_distill(report: DistillReport) -> None:
+    """Student, teacher and control beside each other."""
+    _show_networks("distilled", report.networks)
+    student = report.networks[0]
+    rows: list[tuple[str, str | Text]] = []
+    if report.gap is not None:
+        rows.append(("student - teacher", _points(report.gap)))
+    if report.gain is not None:
+        rows.append(("student - control", _points(report.gain)))
+    rows += [("alpha", report.alpha), ("AP", report.protocol), ("start", student.start)]
+    rows += _end(report.run, student, 0, report.finished, report.stopped)
+    stdout.print(facts(rows))
+
+
+def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
+    columns = ("network", "model", "AP", "recall", "parameters", "MACs at 640", "best epoch", "time")
+    made = table(*columns, title=title, right=columns[2:])
+    for n in networks:
+        best = f"{n.best_epoch} of {n.epochs}" if n.trained else "given"
+        made.add_row(
+            n.role,
+            n.model,
+            number(n.ap, ".4f"),
+            number(n.recall, ".4f"),
+            f"{n.parameters:,}",
+            giga(n.macs),
+            best,
+            clock(n.seconds) if n.trained else "-",
+            style="bold" if n.role in ("student", "model") else "",
+        )
+    stdout.print(made)
+
+
+def _points(difference: float) -> Text:
+    return Text(f"{100 * difference:+.2f} points of AP", style="green" if difference >= 0 else "yellow")
+
+
+def _end(run: str, network: NetworkRow, epochs: int, finished: bool, stopped: str) -> list[tuple[str, str | Text]]:
+    rows: list[tuple[str, str | Text]] = []
+    if stopped:
+        rows.append(("stopped early", stopped))
+    if finished:
+        rows.append(("weights", network.weights))
+        rows.append(("try them", f"featherface detect PICTURE --weights {network.weights}"))
+    else:
+        rows.append(
+            (
+                "not finished",
+                Text(f"{network.epochs} of {epochs or '?'} epochs; go on with --resume {run}", style="yellow"),
+            )
+        )
+    rows.append(("run folder", f"{run} (config.yaml, metrics.jsonl, samples/)"))
+    return rows

@@ -1,0 +1,385 @@
+"""The commands ``train`` and ``distill``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featherface_cli import train_options as o
+from featherface_cli.options import JsonOption, QuietOption
+from featherface_core.errors import ConfigError
+
+SYNTHETIC = "synthetic"
+
+
+def train(
+    data: o.Data = SYNTHETIC,
+    val: o.Val = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME|YAML", help="Default: the recipe's.", rich_help_panel=o.MODEL),
+    ] = None,
+    recipe: o.RecipeFile = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|random",
+            help="Where to start: the ImageNet backbone, or weights of any variant, of which what fits is taken.",
+            rich_help_panel=o.MODEL,
+        ),
+    ] = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    size: o.Size = None,
+    seed: o.Seed = None,
+    overrides: o.Overrides = None,
+    lr: o.LearningRate = None,
+    warmup_epochs: o.Warmup = None,
+    clip: o.Clip = None,
+    accumulate: o.Accumulate = None,
+    ema: o.Ema = None,
+    monitor: o.Monitor = False,
+    early_stopping: o.EarlyStopping = None,
+    patience: o.Patience = None,
+    window_start: o.WindowStart = None,
+    window_end: o.WindowEnd = None,
+    device: o.Device = None,
+    threads: o.Threads = None,
+    workers: o.Workers = None,
+    nproc: o.Nproc = 1,
+    out: o.Out = None,
+    resume: o.Resume = None,
+    force: o.Force = False,
+    stop_after: o.StopAfter = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a detector on labelled pictures, or on the drawn ones that need no download.
+
+    Examples:
+
+        featherface train --model v2 --data widerface/ --init mobilenetV1X0.25_pretrain.tar
+
+        featherface train --model v1 --data widerface/ --recipe recipes/cpu.yaml --epochs 10
+
+        featherface train --resume runs/v2-train-1
+    """
+    if nproc > 1:
+        _launch(nproc)
+        return
+    from featherface_cli.training_display import training_display
+    from featherface_core.training.runs import Where, default_recipe
+    from featherface_core.training.runs import resume as go_on
+    from featherface_core.training.runs import train as run
+
+    options = _options(
+        epochs,
+        batch_size,
+        size,
+        seed,
+        lr,
+        warmup_epochs,
+        clip,
+        accumulate,
+        ema,
+        early_stopping,
+        patience,
+        window_start,
+        window_end,
+        device,
+        threads,
+        workers,
+    )
+    options |= {"model": model, "init": init}
+    if resume is not None:
+        _alone(data, val, recipe, overrides, out, force, options)
+        with training_display(quiet or as_json, monitor) as listen:
+            report: Any = go_on(resume, "train", stop_after, listen)
+    else:
+        made = o.make_recipe(recipe or default_recipe(model or "v2", data), options, overrides)
+        where = Where(out, False, force, stop_after, _command())
+        with training_display(quiet or as_json, monitor) as listen:
+            report = run(made, data, val, where, listen)
+    _show(report, "train", as_json)
+
+
+def distill(
+    alpha: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START:END",
+            help="The teacher's weight, 0 to 1, at the first and the last epoch; one number keeps it.",
+            rich_help_panel="Distillation",
+        ),
+    ] = None,
+    teacher: Annotated[
+        str, typer.Option(metavar="NAME|YAML", help="The network that teaches.", rich_help_panel="Distillation")
+    ] = "v1",
+    teacher_weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Its weights. Without them it is trained first, on the same data.",
+            rich_help_panel="Distillation",
+        ),
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            "--student",
+            "-m",
+            metavar="NAME|YAML",
+            help="The network that learns. Default: v2.",
+            rich_help_panel="Distillation",
+        ),
+    ] = None,
+    teacher_epochs: Annotated[
+        int,
+        typer.Option(
+            help="Epochs of a teacher that is trained first; 0 for as many as the student.",
+            rich_help_panel="Distillation",
+        ),
+    ] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(help="That scores are softened by.", rich_help_panel="Distillation")
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="linear|cosine|exponential", help="Alpha's way from start to end.", rich_help_panel="Distillation"
+        ),
+    ] = None,
+    adapt: Annotated[
+        bool | None,
+        typer.Option(
+            "--adapt/--no-adapt",
+            help="Alpha's rules: x0.9 after ten validations without improvement, at most 0.4 in the last fifth, "
+            "always within 0.1 to 0.9.",
+            rich_help_panel="Distillation",
+        ),
+    ] = None,
+    feature_weight: Annotated[
+        float | None, typer.Option(help="Weight of the neck's outputs.", rich_help_panel="Distillation")
+    ] = None,
+    feature_loss: Annotated[
+        str | None,
+        typer.Option(metavar="pearson|cwd|mse|none", help="How they are compared.", rich_help_panel="Distillation"),
+    ] = None,
+    control: Annotated[
+        bool,
+        typer.Option(
+            "--control", help="Train the student without a teacher too, and compare.", rich_help_panel="Distillation"
+        ),
+    ] = False,
+    data: o.Data = SYNTHETIC,
+    val: o.Val = None,
+    recipe: o.RecipeFile = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|teacher|random",
+            help="Where the student starts: a file, the teacher's backbone, or random.",
+            rich_help_panel=o.MODEL,
+        ),
+    ] = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    size: o.Size = None,
+    seed: o.Seed = None,
+    overrides: o.Overrides = None,
+    lr: o.LearningRate = None,
+    warmup_epochs: o.Warmup = None,
+    clip: o.Clip = None,
+    accumulate: o.Accumulate = None,
+    ema: o.Ema = None,
+    monitor: o.Monitor = False,
+    early_stopping: o.EarlyStopping = None,
+    patience: o.Patience = None,
+    window_start: o.WindowStart = None,
+    window_end: o.WindowEnd = None,
+    device: o.Device = None,
+    threads: o.Threads = None,
+    workers: o.Workers = None,
+    nproc: o.Nproc = 1,
+    out: o.Out = None,
+    resume: o.Resume = None,
+    force: o.Force = False,
+    stop_after: o.StopAfter = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Teach a small detector by a larger one, with a weight alpha that falls, and compare the two.
+
+    Examples:
+
+        featherface distill --alpha 0.8:0.5
+
+        featherface distill --alpha 0.8:0.5 --data widerface/ --teacher-weights v1.safetensors --init teacher --control
+
+        featherface distill --resume runs/v2-distill-1
+    """
+    if nproc > 1:
+        _launch(nproc)
+        return
+    from featherface_cli.training_display import training_display
+    from featherface_core.training.alpha import parse_alpha
+    from featherface_core.training.runs import Where, default_recipe
+    from featherface_core.training.runs import distill as run
+    from featherface_core.training.runs import resume as go_on
+
+    options = _options(
+        epochs,
+        batch_size,
+        size,
+        seed,
+        lr,
+        warmup_epochs,
+        clip,
+        accumulate,
+        ema,
+        early_stopping,
+        patience,
+        window_start,
+        window_end,
+        device,
+        threads,
+        workers,
+    )
+    options |= {
+        "model": student,
+        "init": init,
+        "distill.alpha": parse_alpha(alpha) if alpha is not None else None,
+        "distill.strategy": strategy,
+        "distill.temperature": temperature,
+        "distill.feature": feature_weight,
+        "distill.features": feature_loss,
+        "distill.shrink": adapt,
+        "distill.late_cap": adapt,
+        "distill.bounds": adapt,
+    }
+    if resume is not None:
+        _alone(
+            data,
+            val,
+            recipe,
+            overrides,
+            out,
+            force,
+            {**options, "teacher_weights": teacher_weights, "control": control or None},
+        )
+        with training_display(quiet or as_json, monitor) as listen:
+            report: Any = go_on(resume, "distill", stop_after, listen)
+    else:
+        made = o.make_recipe(recipe or default_recipe(student or "v2", data), options, overrides)
+        where = Where(out, False, force, stop_after, _command())
+        with training_display(quiet or as_json, monitor) as listen:
+            report = run(made, data, val, teacher, teacher_weights, control, teacher_epochs, where, listen)
+    _show(report, "distill", as_json)
+
+
+def _options(
+    epochs: int | None,
+    batch_size: int | None,
+    size: int | None,
+    seed: int | None,
+    lr: float | None,
+    warmup: float | None,
+    clip: float | None,
+    accumulate: int | None,
+    ema: float | None,
+    stopping: bool | None,
+    patience: int | None,
+    start: int | None,
+    end: int | None,
+    device: str | None,
+    threads: int | None,
+    workers: int | None,
+) -> dict[str, Any]:
+    """The shared options by their key in a recipe; None where one was not given."""
+    return {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "size": size,
+        "seed": seed,
+        "optimiser.lr": lr,
+        "optimiser.warmup_epochs": warmup,
+        "optimiser.clip": clip,
+        "optimiser.accumulate": accumulate,
+        "optimiser.ema": ema,
+        "stopping.enabled": stopping,
+        "stopping.patience": patience,
+        "stopping.window_start": start,
+        "stopping.min_epoch": start,
+        "stopping.window_end": end,
+        "machine.device": device,
+        "machine.threads": threads,
+        "machine.workers": workers,
+    }
+
+
+def _alone(
+    data: str,
+    val: str | None,
+    recipe: Path | None,
+    overrides: list[str] | None,
+    out: Path | None,
+    force: bool,
+    options: dict[str, Any],
+) -> None:
+    """Nothing that the resumed run's folder keeps may be given again."""
+    given: dict[str, Any] = {
+        "--data": data if data != SYNTHETIC else None,
+        "--val": val,
+        "--recipe": recipe,
+        "--set": overrides,
+        "--out": out,
+    }
+    given |= {"--force": force or None}
+    given |= {f"the option for {key}": value for key, value in options.items()}
+    o.refuse_beside_resume(given)
+
+
+def _show(report: Any, command: str, as_json: bool) -> None:
+    from featherface_cli import render
+    from featherface_cli.render_train import show_distill, show_train
+    from featherface_core.training.processes import is_first
+
+    if not is_first():
+        return
+    if as_json:
+        render.print_json(report, command)
+    elif command == "train":
+        show_train(report)
+    else:
+        show_distill(report)
+
+
+def _command() -> str:
+    """What was typed, for the run's folder."""
+    import shlex
+
+    return "featherface " + shlex.join(sys.argv[1:])
+
+
+def _launch(nproc: int) -> None:
+    """Run this command again in ``nproc`` processes of torch's launcher, without its --nproc."""
+    import os
+    import subprocess
+
+    if "WORLD_SIZE" in os.environ:
+        raise ConfigError("--nproc does not go with torchrun, which has started its processes already", "leave it out")
+    words, rest = sys.argv[1:], []
+    while words:
+        word = words.pop(0)
+        if word == "--nproc":
+            words.pop(0)
+        elif not word.startswith("--nproc="):
+            rest.append(word)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}"]
+    environment = dict(os.environ)
+    # one process a core, unless the caller knows better; torchrun would set it with a warning
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    code = subprocess.call([*launcher, "-m", "featherface_cli.app", *rest], env=environment)
+    if code:
+        raise typer.Exit(code if code > 0 else 128 - code)

@@ -1,0 +1,115 @@
+"""A training run on stderr: its plan, a line an epoch, and, on a terminal, a live line for the step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from featherface_cli.render import facts, note, stderr
+from featherface_core.events import Epoch, Note, Plan, RunEvent, RunListener, Step
+from featherface_core.events import Progress as Work
+
+
+@contextmanager
+def training_display(quiet: bool, gradients: bool) -> Iterator[RunListener]:
+    """A listener that shows a run. gradients: add each epoch's gradient norms. Warnings are shown even when quiet."""
+    display = _Display(gradients)
+    if quiet:
+        yield display.warn
+    elif not stderr.is_terminal:
+        yield display.say
+    else:
+        with Live(display.screen, console=stderr, transient=True, refresh_per_second=4) as live:
+            display.live = live
+            yield display.say
+
+
+class _Display:
+    def __init__(self, gradients: bool) -> None:
+        self.gradients = gradients
+        self.live: Live | None = None
+        self.headed = ""
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[more]}"),
+        )
+        self.task = self.bar.add_task("starting", total=None, more="")
+        self.detail = Text(no_wrap=True, overflow="ellipsis")
+        self.screen = Group(self.bar, self.detail)
+
+    def warn(self, event: RunEvent) -> None:
+        """Warnings alone."""
+        if isinstance(event, Note) and event.warning:
+            note(event.text)
+
+    def say(self, event: RunEvent) -> None:
+        """Each kind of event in its own way."""
+        if isinstance(event, Plan):
+            stderr.print(Text(event.run, style="bold cyan"))
+            stderr.print(facts(event.rows))
+        elif isinstance(event, Note):
+            note(event.text)
+        elif isinstance(event, Epoch):
+            self._epoch(event)
+        elif self.live is not None:
+            self._step(event) if isinstance(event, Step) else self._work(event)
+
+    def _work(self, event: Work) -> None:
+        self.bar.update(self.task, description=event.what, completed=event.done, total=event.total, more="")
+
+    def _step(self, event: Step) -> None:
+        more = f"{event.images_per_second:.0f} pictures/s  ETA {clock(event.eta)}"
+        where = f"{event.run} {event.epoch}/{event.epochs}"
+        self.bar.update(self.task, description=where, completed=event.step, total=event.steps, more=more)
+        parts = [f"{name} {value:.2f}" for name, value in event.losses.items()]
+        parts += [f"gradient {event.grad_norm:.1f}", f"lr {event.learning_rate:.1e}"]
+        if event.alpha is not None:
+            parts.append(f"alpha {event.alpha:.2f}")
+        self.detail.plain = "  ".join(parts)
+
+    def _epoch(self, event: Epoch) -> None:
+        r = event.record
+        columns = [("epoch", 7), ("loss", 7), ("val", 7), ("AP", 6), ("lr", 8), ("alpha", 5), ("pict/s", 6), ("ETA", 8)]
+        if self.gradients:
+            columns[6:6] = [("gradient", 9), ("clipped", 7)]
+        if self.headed != event.run:
+            self.headed = event.run
+            stderr.print(Text("  ".join(f"{name:>{width}}" for name, width in columns), style="bold"))
+        cells = {
+            "epoch": f"{event.epoch}/{event.epochs}",
+            "loss": number(r["train_loss"], ".3f"),
+            "val": number(r["val_loss"], ".3f"),
+            "AP": number(r["val_map"], ".3f"),
+            "lr": number(r["learning_rate"], ".1e"),
+            "alpha": number(r["alpha"], ".2f"),
+            "gradient": number(r.get("grad_norm_mean"), ".2f"),
+            "clipped": number(r.get("grad_norm_clipped"), ".0%"),
+            "pict/s": number(r.get("images_per_second"), ".0f"),
+            "ETA": clock(r["eta"]),
+        }
+        line = Text("  ".join(f"{cells[name]:>{width}}" for name, width in columns))
+        line.append("  best" if event.best else "", style="green")
+        stderr.print(line, soft_wrap=not stderr.is_terminal)
+
+
+def number(value: float | int | None, form: str) -> str:
+    """A number as ``form`` has it, or a dash."""
+    return "-" if value is None else format(value, form)
+
+
+def clock(seconds: float | int | None) -> str:
+    """Seconds as h:mm:ss, or m:ss under an hour.
+
+    >>> clock(3671), clock(65)
+    ('1:01:11', '1:05')
+    """
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,199 @@
+"""Write labels in another format, with their pictures linked or copied beside them."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from featherface_core.data import coco, retinaface, voc, wider, yolo
+from featherface_core.data.annotation import Annotation, AnnotationSet, concatenate
+from featherface_core.data.files import missing_pictures, sets_of
+from featherface_core.data.picture_size import picture_size
+from featherface_core.data.reports import DataConversionReport, SetSummary
+from featherface_core.data.write import Entry, write_lines
+from featherface_core.errors import ConfigError, DataError, did_you_mean
+from featherface_core.events import Listener, Progress, ignore
+from featherface_core.files import make_folder, replacing
+
+WRITERS: dict[str, Callable[[Path, Iterable[Entry]], None]] = {
+    module.FORM: module.write for module in (retinaface, coco, yolo, voc, wider)
+}
+NEEDS_SIZE = (coco.FORM, yolo.FORM, voc.FORM)
+NO_LANDMARKS = (voc.FORM, wider.FORM)
+A_FILE_A_PICTURE = (yolo.FORM, voc.FORM)  # so a.jpg and a.png would share one
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    form: str,
+    on_event: Listener = ignore,
+    copy_pictures: bool = False,
+    force: bool = False,
+) -> DataConversionReport:
+    """Write the labels at ``source`` into the folder ``out`` as ``form``: retinaface, coco, yolo, voc or wider.
+
+    Train and val, where ``source`` has both, go to folders of these names. Pictures are symbolic links to the originals, or
+    copies. force: write into a folder that is not empty, over files of the same names. Raises ConfigError for a form that is not
+    known and for such a folder, DataError for labels that cannot be read and files that cannot be written.
+    """
+    start = time.perf_counter()
+    source, out = Path(source), Path(out)
+    if form not in WRITERS:
+        raise ConfigError(f"format {form!r} is not known", did_you_mean(form, WRITERS))
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is not a folder", "give the name of a new folder")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise ConfigError(f"the folder {out} is not empty", "choose a new one, or add --force to write into it")
+    sets = sets_of(source)
+    for labels in sets.values():
+        place = labels.source if labels.source.is_dir() else labels.source.parent
+        if out.resolve() in (place.resolve(), source.resolve()):
+            raise ConfigError(f"{out} is the folder that is read", "choose another folder to write to")
+    lost: Counter[str] = Counter()
+    written = faces = placed = 0
+    for name, labels in sets.items():
+        entries, pictures = _plan(labels, form, lost, on_event)
+        folder = make_folder(out if name == "data" else out / name)
+        images = folder / ("JPEGImages" if form == voc.FORM else "images")
+        for i, (entry, picture) in enumerate(zip(entries, pictures, strict=True), 1):
+            on_event(Progress(i, len(entries), f"{name}, {entry.name}"))
+            if picture is not None:
+                _place(picture, images / entry.name, copy_pictures)
+                placed += 1
+        WRITERS[form](folder, entries)
+        written += len(entries)
+        faces += sum(len(entry.faces) for entry in entries)
+    if form == yolo.FORM:
+        train, val = ("train/images", "val/images") if "val" in sets else ("images", "images")
+        write_lines(out / "data.yaml", yolo.DATA_YAML.format(train=train, val=val).splitlines())
+    return DataConversionReport(
+        str(source),
+        str(out),
+        next(iter(sets.values())).form,
+        form,
+        tuple(SetSummary.of(name, labels) for name, labels in sets.items()),
+        written,
+        faces - (lost["ignored"] if form == yolo.FORM else 0),
+        0 if copy_pictures else placed,
+        placed if copy_pictures else 0,
+        tuple(_losses(lost, form)),
+        sum(len(labels.problems) for labels in sets.values()),
+        time.perf_counter() - start,
+    )
+
+
+def _plan(
+    labels: AnnotationSet, form: str, lost: Counter[str], on_event: Listener
+) -> tuple[list[Entry], list[Path | None]]:
+    """What to write, and the picture of each entry (None where it is missing). Adds to ``lost`` what goes on the way."""
+    gone = {id(annotation) for annotation in missing_pictures(labels.annotations)}
+    kept = [a for a in labels.annotations if form not in NEEDS_SIZE or id(a) not in gone]
+    if not kept:
+        raise DataError(
+            f"{labels.source}: none of its {len(gone):,} pictures exists, such as {labels.annotations[0].path}",
+            f"{form} needs their sizes; put the pictures where the label expects them",
+        )
+    entries: list[Entry] = []
+    pictures: list[Path | None] = []
+    places: dict[Path, int] = {}
+    for i, (annotation, name) in enumerate(zip(kept, _names(kept, form), strict=True), 1):
+        on_event(Progress(i, len(kept), f"sizes, {annotation.name}"))
+        lost["renamed"] += name != annotation.name
+        if (place := places.get(annotation.path)) is not None:  # named twice: its faces go into one entry
+            entry = entries[place]
+            both = concatenate([entry.faces, annotation.faces])
+            entries[place] = Entry(entry.name, both, entry.width, entry.height)
+            lost["joined"] += 1
+            continue
+        width = height = 0
+        if form in NEEDS_SIZE:
+            try:
+                width, height = picture_size(annotation.path)
+            except DataError:
+                lost["unreadable"] += 1
+                continue
+        places[annotation.path] = len(entries)
+        entries.append(Entry(name, annotation.faces, width, height, annotation.attributes))
+        pictures.append(None if id(annotation) in gone else annotation.path.resolve())
+    lost["missing"] += len(gone)
+    lost["columns"] += labels.form == retinaface.FORM
+    lost["attributes"] += any(a.attributes for a in kept)
+    for entry in entries:
+        faces = entry.faces
+        limits = (entry.width, entry.height) * 2
+        lost["landmarks"] += int(faces.has_landmarks.sum())
+        lost["ignored"] += int(faces.ignored.sum())
+        lost["outside"] += int((~faces.ignored & ((faces.boxes < 0) | (faces.boxes > limits)).any(1)).sum())
+    return entries, pictures
+
+
+def _losses(lost: Counter[str], form: str) -> Iterator[str]:
+    """What the new labels do not hold, a line each."""
+    if n := lost["missing"]:
+        fate = "left out" if form in NEEDS_SIZE else "labelled, but without a picture"
+        yield f"{_count(n, 'missing picture')}: {fate}"
+    if n := lost["unreadable"]:
+        yield f"{_count(n, 'picture')} left out that cannot be read: featherface data check names them"
+    if n := lost["joined"]:
+        yield f"{_count(n, 'further entry', 'further entries')} of a picture joined with its first"
+    if n := lost["renamed"]:
+        yield f"{_count(n, 'picture')} renamed: names repeat, lead out of the folder, or break lines"
+    if form in NO_LANDMARKS and (n := lost["landmarks"]):
+        yield f"landmarks of {_count(n, 'face')}: {form} has no place for them"
+    if form == yolo.FORM and (n := lost["ignored"]):
+        yield f"{_count(n, 'ignored face')} left out: yolo has no mark for them, and they become background"
+    if form == yolo.FORM and (n := lost["outside"]):
+        yield f"{_count(n, 'box reaches', 'boxes reach')} outside the picture: written, but Ultralytics refuses them"
+    if form != wider.FORM and lost["attributes"]:
+        yield f"blur, occlusion, pose and the other attributes: {form} has no place for them"
+    if lost["columns"]:
+        yield "the flags of landmarks and the last column of RetinaFace's label: not read here"
+
+
+def _count(count: int, one: str, more: str = "") -> str:
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def _names(annotations: Sequence[Annotation], form: str) -> list[str]:
+    """A name for each picture that stays below its folder, fits on a line, and belongs to no other picture."""
+    taken: dict[str, Path] = {}
+    names = []
+    for annotation in annotations:
+        parts = [p for p in PurePosixPath(annotation.name).parts if p not in ("..", "/")]
+        name = PurePosixPath("_".join("/".join(parts).splitlines()).strip().lstrip("#") or annotation.path.name)
+        key, number, given = "", 1, name
+        while not key or taken.get(key, annotation.path) != annotation.path:
+            if number > 1:
+                given = name.with_name(f"{name.stem}-{number}{name.suffix}")
+            key = str(given.with_suffix("") if form in A_FILE_A_PICTURE else given)
+            number += 1
+        taken[key] = annotation.path
+        names.append(str(given))
+    return names
+
+
+def _place(picture: Path, target: Path, copy: bool) -> None:
+    """Copy or link a picture, in one step over what may be there. Raises DataError."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if target.samefile(picture) and (not target.is_symlink() or not copy):
+                return  # it is there; and an original must never become a link to itself
+        if target.is_symlink():
+            target.unlink()
+        if copy:
+            with replacing(target) as temporary:
+                shutil.copyfile(picture, temporary)
+            return
+        temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+        temporary.symlink_to(picture)
+        temporary.replace(target)
+    except OSError as problem:
+        raise DataError(
+            f"cannot {'copy' if copy else 'link'} {picture} to {target}: {problem.strerror or problem}",
+            "check the folder and the free space" if copy else "add --copy where links are not possible",
+        ) from None

@@ -1,0 +1,299 @@
+"""A recipe: everything that decides what a training run does, as frozen dataclasses. Imports no torch.
+
+Defaults and their meaning live here, once: the command line, the YAML files in configs/recipes and the run folder's config.yaml
+all fill these. A recipe and a seed give the same run again.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from featherface_core.config import MIN_SIZE, check_choice, check_range, check_size, load_yaml, with_values
+from featherface_core.errors import ConfigError
+
+CropKind = Literal["official", "jitter", "face-size", "none"]
+ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
+BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou"]
+ScheduleKind = Literal["cosine", "one-cycle", "constant"]
+AmpKind = Literal["auto", "off", "bf16", "fp16"]
+AlphaStrategy = Literal["linear", "cosine", "exponential"]
+FeatureLoss = Literal["pearson", "cwd", "mse", "none"]
+
+
+def _check_positive(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0 or not math.isfinite(value):
+        raise ConfigError(f"{name} {value!r} is not a positive number", "use a number above 0")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How a training picture is varied. Every part can be switched off; probabilities are 0 to 1.
+
+    crop: ``official``, a square of 0.3, 0.45, 0.6, 0.8 or 1.0 times the short side (RetinaFace); ``jitter``, a square of
+    ``jitter`` times the short side, padded with the mean colour where it is larger than the picture; ``face-size``, a square that
+    shows a random face at a log-uniform size of ``face_sizes`` pixels; ``none``, the whole picture. mirror: probability of a
+    left-right flip. colour: probability of each colour distortion (brightness, contrast, saturation, hue). interpolation: pick
+    one of five at random, otherwise area or linear. scales: multi-scale training; each batch's side is ``size`` times
+    one of them, rounded to 32. mosaic, mixup, cutmix: probabilities of mixing four, two, two pictures; the faces of all of them
+    count (MixUp: Zhang et al. 2018, weights lambda and 1 - lambda; CutMix: Yun et al. 2019, weights by visible area).
+    drop_block: share of the neck's outputs that DropBlock (Ghiasi et al. 2018) zeroes during training. min_face: faces
+    whose longer side is below this many pixels of the network's input train nothing; it moves the Hard AP by ten points, so 0.
+    """
+
+    crop: CropKind = "official"
+    jitter: tuple[float, float] = (0.3, 2.0)
+    face_sizes: tuple[float, float] = (8.0, 200.0)
+    mirror: float = 0.5
+    colour: float = 0.5
+    interpolation: bool = True
+    scales: tuple[float, ...] = (1.0,)
+    mosaic: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    drop_block: float = 0.0
+    min_face: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("augment.crop", self.crop, CropKind)
+        for name in ("mirror", "colour", "mosaic", "mixup", "cutmix"):
+            check_range(f"augment.{name}", getattr(self, name), 0.0, 1.0)
+        check_range("augment.drop_block", self.drop_block, 0.0, 0.5)
+        check_range("augment.min_face", self.min_face, 0.0, 1000.0)
+        for name, low, high in (("jitter", 0.05, 4.0), ("face_sizes", 2.0, 2000.0)):
+            pair = getattr(self, name)
+            if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+                raise ConfigError(f"augment.{name} {pair} is not a range", f"use two numbers from {low} to {high}")
+        if not self.scales or any(not 0.25 <= s <= 4 for s in self.scales):
+            raise ConfigError(f"augment.scales {self.scales} is out of range", "use factors from 0.25 to 4")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """MultiBoxLoss (SSD, Liu et al. 2016; RetinaFace, Deng et al. 2020).
+
+    iou: an anchor from this overlap on is positive. negatives: mined hardest ones per positive. background: hardest
+    negatives of a picture without faces. ignore_iou: anchors from this overlap with an ignored face on train nothing.
+    box, cls, landmark: weights of the three terms. classification: ``cross-entropy`` over positives and mined
+    negatives, ``focal`` (Lin et al. 2017) or ``quality-focal`` (Li et al. 2020; the target of a positive is its IoU) over all
+    anchors. regression: ``smooth-l1`` on encoded boxes, or 1 - IoU, DIoU or CIoU (Zheng et al. 2020) on decoded ones.
+    """
+
+    iou: float = 0.35
+    ignore_iou: float = 0.25
+    negatives: int = 7
+    background: int = 21
+    box: float = 2.0
+    cls: float = 1.0
+    landmark: float = 1.0
+    classification: ClassLoss = "cross-entropy"
+    regression: BoxLoss = "smooth-l1"
+
+    def __post_init__(self) -> None:
+        check_choice("loss.classification", self.classification, ClassLoss)
+        check_choice("loss.regression", self.regression, BoxLoss)
+        check_range("loss.iou", self.iou, 0.1, 0.9)
+        check_range("loss.ignore_iou", self.ignore_iou, 0.05, 1.0)
+        check_range("loss.negatives", self.negatives, 1, 1000)
+        check_range("loss.background", self.background, 0, 10_000)
+        for name in ("box", "cls", "landmark"):
+            check_range(f"loss.{name}", getattr(self, name), 0.0, 100.0)
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """AdamW (Loshchilov & Hutter 2019) and its learning rate.
+
+    lr: the peak. final: share of the peak at the end. schedule: ``cosine`` after a linear warm-up, ``one-cycle``, or
+    ``constant``. warmup_epochs: may be a fraction. weight_decay: of convolution kernels alone. clip: largest norm of all
+    gradients together, 0 for none. accumulate: batches whose gradients are summed before a step. ema: decay of the averaged
+    weights that are validated and shipped, 0 for none; it warms up as min(ema, (1 + step) / (10 + step)).
+    """
+
+    lr: float = 1e-3
+    final: float = 0.01
+    schedule: ScheduleKind = "cosine"
+    warmup_epochs: float = 1.0
+    weight_decay: float = 5e-4
+    clip: float = 1.0
+    accumulate: int = 1
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        check_choice("optimiser.schedule", self.schedule, ScheduleKind)
+        _check_positive("--lr", self.lr)
+        check_range("--lr", self.lr, 0.0, 10.0)
+        check_range("optimiser.final", self.final, 0.0, 1.0)
+        check_range("--warmup-epochs", self.warmup_epochs, 0.0, 1000.0)
+        check_range("optimiser.weight_decay", self.weight_decay, 0.0, 1.0)
+        check_range("--gradient-clip-norm", self.clip, 0.0, 1e6)
+        check_range("--accumulate", self.accumulate, 1, 1024)
+        check_range("--ema", self.ema, 0.0, 0.99999)
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """How AP is taken during training. It steers the run; it is not the WIDER FACE benchmark.
+
+    every: epochs between validations; the last epoch is always validated. pictures: how many at most, evenly spread over the
+    set, 0 for all. size: long side in pixels that pictures are scaled to, 0 for their own. score, nms, iou: thresholds.
+    """
+
+    every: int = 1
+    pictures: int = 300
+    size: int = 640
+    score: float = 0.02
+    nms: float = 0.4
+    iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_range("validation.every", self.every, 1, 10_000)
+        check_range("validation.pictures", self.pictures, 0, 10_000_000)
+        if self.size:
+            check_size("validation.size", self.size)
+        for name in ("score", "nms", "iou"):
+            check_range(f"validation.{name}", getattr(self, name), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class StoppingConfig:
+    """Early stopping that knows its epochs: see SmartEarlyStopping. enabled: off trains all epochs."""
+
+    enabled: bool = True
+    patience: int = 20
+    min_epoch: int = 100
+    window_start: int = 100
+    window_end: int = 120
+
+    def __post_init__(self) -> None:
+        check_range("--early-stopping-patience", self.patience, 1, 100_000)
+        check_range("stopping.min_epoch", self.min_epoch, 1, 100_000)
+        check_range("--optimal-window-start", self.window_start, 1, 100_000)
+        check_range("--optimal-window-end", self.window_end, 1, 100_000)
+        if self.window_end < self.window_start:
+            raise ConfigError(
+                f"--optimal-window-end {self.window_end} is before --optimal-window-start {self.window_start}",
+                "for example 100 and 120",
+            )
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """Where and how fast; none of it changes what is learnt but amp, compile and threads, which round differently.
+
+    device: a torch device, or ``auto`` (cuda, else cpu). amp: mixed precision, ``auto`` where the device is a GPU.
+    channels_last: memory layout. compile: torch.compile. threads: of torch's CPU kernels, 0 for its choice. workers:
+    processes that read and augment pictures. cache_gb: memory for decoded pictures, 0 for none. save_minutes: how often a
+    checkpoint is written within an epoch, besides its end.
+    """
+
+    device: str = "auto"
+    amp: AmpKind = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    threads: int = 0
+    workers: int = 1
+    cache_gb: float = 4.0
+    save_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_choice("machine.amp", self.amp, AmpKind)
+        check_range("--threads", self.threads, 0, 1024)
+        check_range("--workers", self.workers, 0, 256)
+        check_range("machine.cache_gb", self.cache_gb, 0.0, 100_000.0)
+        check_range("machine.save_minutes", self.save_minutes, 0.01, 10_000.0)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """What the student learns from its teacher (docs/training.md has the formulas).
+
+    alpha: weight of the teacher at the first and the last epoch, 0 to 1; the labels weigh 1 - alpha. strategy: the way
+    between them. adapt: the rules: alpha x0.9 after ten validations without improvement (shrink), at most 0.4 in the last
+    fifth (late_cap), always within 0.1 to 0.9 (bounds). temperature: that scores are softened by. score, box, landmark,
+    feature: weights of the four terms. believes: teacher score from which an anchor counts although no label says so.
+    agree_iou: overlap of the teacher's box with the labelled face from which its box and landmarks are learnt. features: at
+    the neck's outputs: ``pearson`` (PKD, Cao et al. 2022), ``cwd`` (Shu et al. 2021), ``mse``, ``none``.
+    """
+
+    alpha: tuple[float, float] = (0.8, 0.5)
+    strategy: AlphaStrategy = "linear"
+    shrink: bool = True
+    late_cap: bool = True
+    bounds: bool = True
+    temperature: float = 4.0
+    score: float = 1.0
+    box: float = 1.0
+    landmark: float = 0.5
+    feature: float = 0.1
+    believes: float = 0.3
+    agree_iou: float = 0.5
+    features: FeatureLoss = "pearson"
+
+    def __post_init__(self) -> None:
+        check_choice("--strategy", self.strategy, AlphaStrategy)
+        check_choice("--feature-loss", self.features, FeatureLoss)
+        if len(self.alpha) != 2:
+            raise ConfigError(f"--alpha {self.alpha} is not a start and an end", "write 0.8:0.5")
+        for value in self.alpha:
+            check_range("--alpha", value, 0.0, 1.0)
+        check_range("--temperature", self.temperature, 0.1, 100.0)
+        for name in ("score", "box", "landmark"):
+            check_range(f"distill.{name}", getattr(self, name), 0.0, 1000.0)
+        check_range("--feature-weight", self.feature, 0.0, 1000.0)
+        check_range("distill.believes", self.believes, 0.0, 1.0)
+        check_range("distill.agree_iou", self.agree_iou, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run, but for its data.
+
+    model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the teacher's
+    backbone); or a file: the ImageNet backbone, or weights of any variant, of which what fits is taken. epochs.
+    pictures_per_epoch: 0 for each once. batch_size: over all processes. size: side of the square network input in pixels. seed.
+    """
+
+    model: str = "v2"
+    init: str = "random"
+    epochs: int = 100
+    pictures_per_epoch: int = 0
+    batch_size: int = 32
+    size: int = 640
+    seed: int = 0
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    validation: ValidationConfig = ValidationConfig()
+    stopping: StoppingConfig = StoppingConfig()
+    machine: MachineConfig = MachineConfig()
+    distill: DistillConfig = DistillConfig()
+
+    def __post_init__(self) -> None:
+        check_range("--epochs", self.epochs, 1, 1_000_000)
+        check_range("pictures_per_epoch", self.pictures_per_epoch, 0, 1_000_000_000)
+        check_range("--batch-size", self.batch_size, 1, 65_536)
+        check_range("--seed", self.seed, 0, 2**31 - 1)
+        check_range("--size", self.size, MIN_SIZE, 4096)
+        if self.size % 32:
+            raise ConfigError(
+                f"--size {self.size} is not a multiple of 32",
+                f"use {max(32, self.size // 32 * 32)} or {(self.size // 32 + 1) * 32}",
+            )
+
+
+def load_recipe(path: Path, base: Recipe | None = None) -> Recipe:
+    """The recipe of a YAML file; what it leaves out stays as in ``base``. Raises ConfigError that names the key."""
+    return with_values(base or Recipe(), load_yaml(path), str(path))
+
+
+def as_mapping(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain values that YAML can hold, tuples as lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+    mapping: dict[str, Any] = plain(asdict(recipe))
+    return mapping

@@ -1,0 +1,439 @@
+"""The one training loop. It knows steps, schedules, checkpoints and events; what is learnt is the task's business."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featherface_core.checkpoint import save_weights
+from featherface_core.data.annotation import PictureSource
+from featherface_core.errors import FeatherFaceError
+from featherface_core.events import Epoch, Note, RunListener, Step
+from featherface_core.files import make_folder
+from featherface_core.models.drop_block import DropBlock
+from featherface_core.models.featherface import FeatherFace
+from featherface_core.recipe import Recipe
+from featherface_core.training.curves import Curves
+from featherface_core.training.early_stopping import SmartEarlyStopping
+from featherface_core.training.ema import Average
+from featherface_core.training.folder import RunFolder
+from featherface_core.training.gradients import GradientHistory
+from featherface_core.training.loader import Batch, Order, TrainingPictures, batches
+from featherface_core.training.monitor import TrainingMonitor
+from featherface_core.training.processes import Processes, synchronise_normalisations
+from featherface_core.training.schedule import LearningRate
+from featherface_core.training.tasks import Task
+from featherface_core.training.validation import Validation, validate
+
+NORMS_SHOWN_EVERY = 1.0  # seconds between events of a step: a terminal needs no more
+
+
+class StoppedError(KeyboardInterrupt):
+    """The run was asked to stop (Ctrl-C, SIGTERM), and has saved itself."""
+
+
+@dataclass
+class Totals:
+    """What an epoch has added up so far; part of a checkpoint taken within an epoch."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. best_epoch 0: no validation gave an AP. stopped: why it ended before its last epoch, or ""."""
+
+    epochs: int
+    best_epoch: int
+    best_ap: float
+    best_recall: float
+    seconds: float
+    stopped: str
+    finished: bool
+    protocol: str
+    history: tuple[dict[str, Any], ...]
+    health: dict[str, Any]
+
+
+class Engine:
+    """One run of one task. Everything it was and will be is a function of its arguments and the folder's checkpoint."""
+
+    def __init__(
+        self,
+        name: str,
+        model: FeatherFace,
+        task: Task,
+        source: PictureSource,
+        held_out: PictureSource,
+        recipe: Recipe,
+        folder: RunFolder,
+        processes: Processes,
+        device: torch.device,
+        on_event: RunListener,
+        start: str,
+    ) -> None:
+        self.name, self.task, self.recipe, self.folder = name, task, recipe, folder
+        self.source, self.held_out = source, held_out
+        self.processes, self.device, self.on_event, self.start = processes, device, on_event, start
+        o, m = recipe.optimiser, recipe.machine
+        self.config = model.config
+        model = synchronise_normalisations(model.to(device), processes, device)  # type: ignore[assignment]
+        if m.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.augment.drop_block:
+            model.drop_block = DropBlock(recipe.augment.drop_block)
+        self.model = model
+        self.task.companions.to(device)
+        self.average = Average(model, o.ema)
+        self.parameters = [p for module in (model, task.companions) for p in module.parameters()]
+        self.optimiser = torch.optim.AdamW(
+            _groups([model, task.companions], o.weight_decay), lr=o.lr, fused=device.type in ("cpu", "cuda")
+        )
+        amp = _amp(m.amp, device)
+        self.amp = amp
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        self.order = _order(recipe, len(source), processes)
+        self.per_step = o.accumulate
+        self.steps = self.order.steps // o.accumulate
+        total = self.steps * recipe.epochs
+        # a fifth at most, so that short runs have more than their warm-up
+        warmup = min(round(o.warmup_epochs * self.steps), total // 5)
+        self.rate = LearningRate(o.lr, total, warmup, o.final, o.schedule)
+        s = recipe.stopping
+        self.stopper = SmartEarlyStopping(s.patience, s.min_epoch, (s.window_start, s.window_end))
+        self.gradients = GradientHistory()
+        self.curves = Curves(folder.path) if processes.first else None
+        self.monitor = TrainingMonitor(
+            log_interval=1, path=folder.metrics if processes.first else None, epochs=recipe.epochs, listener=_silent
+        )
+        self.stopped = ""  # why early stopping ended the run
+        self.alpha: float | None = None
+        self.step = 0  # optimiser steps taken or skipped, from the beginning of the run
+        self.totals = Totals()
+        self.best = (0, -1.0, 0.0)  # epoch, AP, recall
+        self.protocol = ""
+        self.forward_model = _compiled(model) if m.compile else model
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint; False if there is none yet."""
+        state = self.folder.load()
+        if state is None:
+            return False
+        if state["steps"] != self.steps or state["epochs"] != self.recipe.epochs:
+            raise FeatherFaceError(
+                f"{self.folder.last} is of {state['epochs']} epochs of {state['steps']} steps, "
+                f"this run would have {self.recipe.epochs} of {self.steps}",
+                "the data has changed since; begin anew with --force",
+            )
+        self.model.load_state_dict(state["model"])
+        self.task.companions.load_state_dict(state["companions"])
+        self.task.load_state_dict(state["task"])
+        self.average.load(state["average"], state["average_steps"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.stopper.load_state_dict(state["stopper"])
+        self.gradients.load_state_dict(state["gradients"])
+        self.monitor.load_state_dict(state["monitor"])
+        self.step, self.totals = state["step"], Totals(**state["totals"])
+        self.best, self.protocol, self.stopped = tuple(state["best"]), state["protocol"], state["stopped"]
+        if self.processes.first:
+            self.monitor.rewind(self.step // self.steps)
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint; the first process alone does."""
+        if not self.processes.first:
+            return
+        self.folder.save(
+            {
+                "steps": self.steps,
+                "epochs": self.recipe.epochs,
+                "model": self.model.state_dict(),
+                "companions": self.task.companions.state_dict(),
+                "task": self.task.state_dict(),
+                "average": self.average.state,
+                "average_steps": self.average.steps,
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "stopper": self.stopper.state_dict(),
+                "gradients": self.gradients.state_dict(),
+                "monitor": self.monitor.state_dict(),
+                "step": self.step,
+                "totals": vars(self.totals),
+                "best": list(self.best),
+                "protocol": self.protocol,
+                "stopped": self.stopped,
+            }
+        )
+
+    def fit(self, stop_after: int = 0) -> Outcome:
+        """Train to the last epoch, to early stopping, or to the end of epoch ``stop_after``, which leaves a resumable run.
+
+        Raises StoppedError when it was interrupted, after saving; FeatherFaceError after three steps in a row whose loss or
+        gradients are not finite.
+        """
+        order = _order(self.recipe, len(self.source), self.processes, self.step * self.per_step)
+        pictures = TrainingPictures(self.source, self.recipe.augment, self.recipe.seed)
+        loader = batches(pictures, order, self.recipe.machine.workers)
+        with _asked_to_stop() as asked:
+            try:
+                while not self.stopped and (epoch := self.step // self.steps + 1) <= self.recipe.epochs:
+                    self._epoch(epoch, loader, asked)
+                    self._end_of(epoch)
+                    if epoch == stop_after:
+                        break
+            finally:
+                # ends the workers now, not when the garbage collector comes by
+                close = getattr(loader, "close", None)
+                if close:
+                    close()
+        done = self.step // self.steps
+        finished = bool(self.stopped) or done == self.recipe.epochs
+        summary = self.monitor.summary()
+        seconds = sum(float(record.get("epoch_time") or 0) for record in self.monitor.history)
+        return Outcome(
+            done, *self.best, seconds, self.stopped, finished, self.protocol, tuple(self.monitor.history), summary
+        )
+
+    def _epoch(self, epoch: int, loader: Iterator[Batch], asked: Callable[[], bool]) -> None:
+        self.alpha = self.task.begin(epoch)
+        self.forward_model.train()
+        began, before = time.monotonic(), self.totals.seconds
+        told = saved = began
+        for place in range(self.step % self.steps, self.steps):
+            losses, norm, stop = self._step(loader, asked())
+            now = time.monotonic()
+            self.totals.seconds = before + now - began
+            if self.processes.first and (now - told >= NORMS_SHOWN_EVERY or place + 1 == self.steps):
+                told = now
+                self._tell_step(epoch, place + 1, losses, norm)
+            if stop:
+                self.save()
+                raise StoppedError
+            if now - saved >= 60 * self.recipe.machine.save_minutes and place + 1 < self.steps:
+                self.save()
+                saved = now
+
+    def _step(self, loader: Iterator[Batch], stop: bool) -> tuple[dict[str, float], float, bool]:
+        """One optimiser step. Returns the losses, the gradients' norm, and whether any process was asked to stop."""
+        # what a step draws at random depends on the seed and the step alone, so that there is no state to resume
+        torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 1_009 + self.processes.rank)
+        rate = self.rate.at(self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        used: list[Batch] = []
+        for _ in range(self.per_step):
+            batch = next(loader)
+            used.append(batch)
+            for problem in batch.problems:
+                self.totals.unreadable += 1
+                self.on_event(Note(problem, warning=True))
+            pixels = batch.network_input(self.device, self.recipe.machine.channels_last)
+            with torch.autocast(self.device.type, self.amp or torch.bfloat16, enabled=self.amp is not None):
+                terms = self.task.losses(self.forward_model, pixels, batch.targets.to(self.device))
+            total = torch.stack(list(terms.values())).sum() / self.per_step
+            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + term.detach() / self.per_step
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimiser)
+        stop = self.processes.average_gradients(self.parameters, stop)
+        clip = self.recipe.optimiser.clip
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, clip or math.inf))
+        losses = {name: float(value) for name, value in sums.items()}
+        loss = sum(losses.values())
+        self.step += 1
+        for finding in self.monitor.check_step(loss, norm, self.step):
+            if finding.verdict == "fail":
+                self.on_event(Note(f"step {self.step}: {finding.found}; {finding.fix}", warning=True))
+        if math.isfinite(norm) and math.isfinite(loss):
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            self.average.update(self.model)
+            self.monitor.finite_step()
+            self.gradients.add(norm, bool(clip) and norm > clip)
+            self.totals.steps += 1
+            for name, value in losses.items():
+                self.totals.losses[name] = self.totals.losses.get(name, 0.0) + value
+        elif self.scaler.is_enabled() and math.isfinite(loss):
+            self.scaler.step(self.optimiser)  # skips the step by itself, and lowers its scale
+            self.scaler.update()
+            self.totals.skipped += 1
+        else:
+            self.totals.skipped += 1
+            self.monitor.non_finite(self._keep_bad_batch(used, losses, norm))
+        return losses, norm, stop
+
+    def _keep_bad_batch(self, used: list[Batch], losses: dict[str, float], norm: float) -> Path:
+        """Keep what gave NaN or infinity, for a person to look at."""
+        folder = self.folder.path / "bad_batches"
+        make_folder(folder)
+        path = folder / f"step_{self.step}_process_{self.processes.rank}.pt"
+        parts = [{"pixels": b.pixels, "boxes": b.targets.boxes, "landmarks": b.targets.landmarks} for b in used]
+        torch.save({"step": self.step, "losses": losses, "grad_norm": norm, "batches": parts}, path)
+        self.on_event(Note(f"step {self.step} is skipped: its loss or gradients are not finite; kept in {path}", True))
+        return path
+
+    def _tell_step(self, epoch: int, place: int, losses: dict[str, float], norm: float) -> None:
+        t = self.totals
+        done = max(1, t.steps + t.skipped)
+        per_step = t.seconds / done
+        epochs = self.recipe.epochs
+        left = (epochs * self.steps - self.step) * per_step + (epochs - epoch + 1) * self.monitor_overhead
+        speed = done * self.recipe.batch_size * self.per_step / max(t.seconds, 1e-9)
+        rate = self.rate.at(self.step - 1)
+        self.on_event(Step(self.name, epoch, epochs, place, self.steps, losses, norm, rate, self.alpha, speed, left))
+
+    monitor_overhead = 0.0  # seconds of the last validation
+
+    def _end_of(self, epoch: int) -> None:
+        """Validate, record, keep the best, ask early stopping, save."""
+        t, recipe = self.totals, self.recipe
+        validation: Validation | None = None
+        last = epoch == recipe.epochs
+        if last or epoch % recipe.validation.every == 0:
+            began = time.monotonic()
+            if self.processes.first:
+                validation = self._validate()
+            validation = self.processes.tell(validation)
+            self.monitor_overhead = time.monotonic() - began
+            assert validation is not None
+            self.protocol = validation.protocol
+            self.task.observe(validation.precision.ap)
+        steps = max(1, t.steps)
+        means = {name: value / steps for name, value in t.losses.items()}
+        better = validation is not None and (validation.precision.ap > self.best[1])
+        if validation is not None and better:
+            self.best = (epoch, validation.precision.ap, validation.precision.recall)
+        if (
+            validation is not None
+            and recipe.stopping.enabled
+            and self.stopper.should_stop(epoch, validation.loss, validation.precision.ap)
+        ):
+            self.stopped = self.stopper.reason
+        if self.processes.first:
+            pictures = (t.steps + t.skipped) * recipe.batch_size * self.per_step
+            extra = {f"loss/{name}": value for name, value in means.items()}
+            extra |= {
+                "images_per_second": pictures / max(t.seconds, 1e-9),
+                "unreadable_pictures": float(t.unreadable),
+            }
+            if validation is not None:
+                extra |= {"val_recall": validation.precision.recall, "val_time": self.monitor_overhead}
+            self.monitor.log_epoch_metrics(
+                epoch=epoch,
+                train_loss=sum(means.values()) if t.steps else math.nan,
+                val_loss=validation.loss if validation else None,
+                val_map=validation.precision.ap if validation else None,
+                learning_rate=self.rate.at(self.step - 1),
+                grad_stats=self.gradients.stats(),
+                alpha=self.alpha,
+                epoch_time=t.seconds + (self.monitor_overhead if validation else 0.0),
+                extra=extra,
+            )
+            if better or (last and self.best[0] == 0):
+                self._save_best(epoch, validation)
+            if self.curves is not None:
+                self.curves.add(self.monitor.history[-1])
+        self.gradients.reset()
+        self.totals = Totals()
+        self.save()
+        if self.processes.first:
+            self.on_event(Epoch(self.name, epoch, recipe.epochs, self.monitor.history[-1], better))
+
+    def _validate(self) -> Validation:
+        """With the averaged weights, on the network itself: its own come back afterwards."""
+        own = {name: t.clone() for name, t in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.state)
+        try:
+            return validate(
+                self.model, self.held_out, self.recipe.validation, self.recipe.loss, self.device, self.on_event
+            )
+        finally:
+            self.model.load_state_dict(own)
+
+    def _save_best(self, epoch: int, validation: Validation | None) -> None:
+        notes = {"epoch": str(epoch), "start": self.start, "seed": str(self.recipe.seed), "run": self.name}
+        if validation is not None:
+            notes |= {"ap": f"{validation.precision.ap:.6f}", "protocol": validation.protocol}
+        save_weights(self.folder.best, self.average.state, self.config, notes)
+
+
+def _order(recipe: Recipe, pictures: int, processes: Processes, start: int = 0) -> Order:
+    sizes = tuple(max(32, round(recipe.size * scale / 32) * 32) for scale in recipe.augment.scales)
+    return Order(
+        pictures,
+        recipe.batch_size,
+        recipe.epochs,
+        recipe.seed,
+        sizes,
+        recipe.pictures_per_epoch,
+        processes.rank,
+        processes.world,
+        start,
+        recipe.optimiser.accumulate,
+    )
+
+
+def _groups(modules: list[nn.Module], decay: float) -> list[dict[str, Any]]:
+    """Weight decay for kernels and matrices; none for biases, normalisations and fusion weights."""
+    parameters = [p for module in modules for p in module.parameters()]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _amp(kind: str, device: torch.device) -> torch.dtype | None:
+    if kind == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
+
+
+def _compiled(model: FeatherFace) -> FeatherFace:
+    """The network with its two halves compiled; its tensors are the network's own."""
+    model.pyramid = torch.compile(model.pyramid)  # type: ignore[method-assign]
+    model.predict = torch.compile(model.predict)  # type: ignore[method-assign]
+    return model
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Yields a question: has Ctrl-C or SIGTERM come? The first is answered between two steps; a second Ctrl-C ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _silent(line: str) -> None:
+    """The engine's own events say what the monitor's lines would."""

@@ -1,0 +1,150 @@
+"""A run's folder: what is in it, and reading and writing it so that a kill at any moment leaves it usable.
+
+config.yaml (the recipe as resolved, data and command), env.json (machine and versions), metrics.jsonl (one line an epoch),
+last.pt (all that a resume needs), best.safetensors (averaged weights of the best validation), report.json (when
+finished), samples/ (what the network was shown).
+"""
+
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featherface_core.config import load_yaml, with_values
+from featherface_core.errors import ConfigError, WeightsError, first_sentence
+from featherface_core.files import make_folder, replacing, write_text
+from featherface_core.recipe import Recipe, as_mapping
+from featherface_core.version import __version__
+
+CHECKPOINT_SCHEMA = 1
+
+
+class RunFolder:
+    """The files of one run. path: the folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.last = path / "last.pt"
+        self.best = path / "best.safetensors"
+        self.report = path / "report.json"
+        self.samples = path / "samples"
+
+    @classmethod
+    def create(cls, path: Path, force: bool = False) -> "RunFolder":
+        """A new, empty folder. Raises ConfigError if it holds anything, unless ``force`` says that it may go."""
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"--out {path} is a file", "name a folder for the run")
+        if path.is_dir() and any(path.iterdir()):
+            if not force:
+                raise ConfigError(
+                    f"run folder {path} exists and is not empty",
+                    f"go on with --resume {path}, begin anew with --force, or name another with --out",
+                )
+            if not (path / "config.yaml").is_file():
+                raise ConfigError(
+                    f"{path} is not a run folder (it has no config.yaml); --force will not empty it",
+                    "name another with --out",
+                )
+            shutil.rmtree(path)
+        return cls(make_folder(path, ConfigError))
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunFolder":
+        """The folder of an earlier run. Raises ConfigError if it is none."""
+        folder = cls(path)
+        if not folder.config.is_file():
+            reason = "has no config.yaml" if path.is_dir() else "does not exist"
+            raise ConfigError(f"--resume {path}: that run folder {reason}", "name the folder that the run printed")
+        return folder
+
+    def write_config(self, recipe: Recipe, more: dict[str, Any], command: str) -> None:
+        """Keep the recipe as resolved, with ``more`` keys (data, task) beside it."""
+        import yaml
+
+        text = yaml.safe_dump({**more, "recipe": as_mapping(recipe)}, sort_keys=False, allow_unicode=True)
+        write_text(self.config, f"# {command}\n{text}", ConfigError)
+
+    def read_config(self) -> tuple[Recipe, dict[str, Any]]:
+        """The recipe and the other keys of an earlier run."""
+        mapping = load_yaml(self.config)
+        recipe = with_values(Recipe(), mapping.pop("recipe", {}), str(self.config))
+        return recipe, mapping
+
+    def write_environment(self, device: torch.device, world: int) -> None:
+        """Keep what the run ran on."""
+        facts = {
+            "featherface": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+            "processes": world,
+            "command": sys.argv,
+        }
+        write_text(self.path / "env.json", json.dumps(facts, indent=2) + "\n", ConfigError)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint, whole or not at all: until the new one is on the disk, the old one stays."""
+        stream = io.BytesIO()
+        torch.save({"schema": CHECKPOINT_SCHEMA, **state}, stream)
+        with replacing(self.last, WeightsError) as temporary, temporary.open("wb") as file:
+            file.write(stream.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def load(self) -> dict[str, Any] | None:
+        """The last checkpoint, None if the run was stopped before its first. Raises WeightsError for a damaged one."""
+        if not self.last.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
+        except Exception as problem:  # torch raises whatever its unpickler meets
+            raise WeightsError(
+                f"{self.last} is a damaged checkpoint: {first_sentence(problem)}", "begin anew with --force"
+            ) from None
+        if state.get("schema") != CHECKPOINT_SCHEMA:
+            raise WeightsError(
+                f"{self.last} has checkpoint schema {state.get('schema')}, this version reads {CHECKPOINT_SCHEMA}",
+                "resume it with the version that wrote it",
+            )
+        return state
+
+    def write_report(self, report: Any) -> None:
+        """Keep the result; its presence says that the run is finished."""
+        write_text(self.report, json.dumps(asdict(report), indent=2) + "\n", ConfigError)
+
+    def read_report(self) -> dict[str, Any] | None:
+        """The result of a finished run, else None."""
+        if not self.report.is_file():
+            return None
+        content: dict[str, Any] = json.loads(self.report.read_text(encoding="utf-8"))
+        return content
+
+
+def next_folder(parent: Path, name: str) -> Path:
+    """``parent/name-1``, or the first number that is free."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

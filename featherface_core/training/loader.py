@@ -1,0 +1,206 @@
+"""Batches for training: which pictures an epoch shows, read and varied in worker processes, the same again for a seed."""
+
+import multiprocessing
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from featherface_core.data.annotation import Faces, Picture, PictureSource
+from featherface_core.data.augment import augment
+from featherface_core.errors import DataError
+from featherface_core.events import Listener, Progress, ignore
+from featherface_core.pictures import MEAN
+from featherface_core.recipe import AugmentConfig
+from featherface_core.targets import Targets
+
+UNREADABLE_IN_A_ROW = 20
+
+
+@dataclass(frozen=True)
+class Key:
+    """One picture of the run: its place in the order, which it is, and the side of the batch it goes into, in pixels."""
+
+    epoch: int
+    place: int
+    index: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pixels (N, S, S, 3), BGR uint8; targets in pixels of S x S; problems: pictures that could not be read."""
+
+    pixels: Tensor
+    targets: Targets
+    problems: tuple[str, ...] = ()
+
+    def network_input(self, device: torch.device, channels_last: bool = False) -> Tensor:
+        """(N, 3, S, S), float32, mean subtracted."""
+        x = self.pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x = x.to(torch.float32, memory_format=layout)
+        return x.sub_(torch.tensor(MEAN, device=device).view(1, 3, 1, 1))
+
+
+class Order(Sampler[list[Key]]):
+    """The batches of a whole run from a given step on, for one of several processes.
+
+    Each epoch is a new permutation drawn from (seed, epoch) alone, cut into full batches; a set smaller than one is repeated.
+    Process ``rank`` of ``world`` takes every ``world``-th picture of each batch. Epochs are multiples of ``accumulate`` batches.
+    """
+
+    def __init__(
+        self,
+        pictures: int,
+        batch: int,
+        epochs: int,
+        seed: int,
+        sizes: tuple[int, ...],
+        per_epoch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
+        accumulate: int = 1,
+    ) -> None:
+        self.pictures, self.batch, self.epochs, self.seed, self.sizes = pictures, batch, epochs, seed, sizes
+        self.per_epoch = per_epoch or pictures
+        self.rank, self.world, self.start = rank, world, start
+        self.steps = max(1, self.per_epoch // (batch * accumulate)) * accumulate
+
+    def __len__(self) -> int:
+        return self.epochs * self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for epoch in range(self.start // self.steps, self.epochs):
+            first = self.start % self.steps if epoch == self.start // self.steps else 0
+            order = self._permutation(epoch)
+            for step in range(first, self.steps):
+                size = self.sizes[0]
+                if len(self.sizes) > 1:
+                    size = int(np.random.default_rng((self.seed, epoch, step, 1)).choice(self.sizes))
+                places = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
+                yield [Key(epoch, place, int(order[place]), size) for place in places]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, epoch))
+        needed = self.steps * self.batch
+        rounds = [rng.permutation(self.pictures) for _ in range(-(-needed // self.pictures))]
+        return np.concatenate(rounds)[:needed]
+
+
+class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
+    """The varied picture behind a Key; a picture that cannot be read is replaced by the next, and named."""
+
+    def __init__(self, source: PictureSource, config: AugmentConfig, seed: int) -> None:
+        self.source, self.config, self.seed = source, config, seed
+
+    def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]]:
+        problems: list[str] = []
+
+        def read(index: int) -> tuple[Picture, Faces]:
+            for step in range(UNREADABLE_IN_A_ROW):
+                try:
+                    return self.source.read((index + step) % len(self.source))
+                except DataError as problem:
+                    problems.append(problem.message)
+            raise DataError(
+                f"{UNREADABLE_IN_A_ROW} pictures in a row cannot be read, the first: {problems[0]}",
+                "look into the data with: featherface data check",
+            )
+
+        rng = np.random.default_rng((self.seed, key.epoch, key.place, 2))
+        picture, faces = augment(read, key.index, len(self.source), self.config, key.size, rng)
+        return picture, faces, problems
+
+
+class CachedPictures:
+    """A source with its decoded pictures kept in memory, as many as ``gigabytes`` hold; the rest is read each time."""
+
+    def __init__(self, source: PictureSource, gigabytes: float, on_event: Listener = ignore) -> None:
+        self.source, self.name = source, source.name
+        self.kept: list[Picture | None] = [None] * len(source)
+        room = gigabytes * 1e9
+
+        def load(index: int) -> Picture | None:
+            try:
+                return source.read(index)[0]
+            except DataError:
+                return None  # said when its turn comes in training
+
+        with ThreadPoolExecutor(2) as pool:
+            # in blocks, so that no more than one block is decoded beyond the room
+            for first in range(0, len(source), 64):
+                block = range(first, min(first + 64, len(source)))
+                for index, picture in zip(block, pool.map(load, block), strict=True):
+                    if picture is not None:
+                        self.kept[index] = picture
+                        room -= picture.nbytes
+                on_event(Progress(block.stop, len(source), "pictures into memory"))
+                if room <= 0:
+                    break
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int) -> tuple[Picture, Faces]:
+        """As the source's; faces are always the source's own."""
+        picture = self.kept[index]
+        return self.source.read(index) if picture is None else (picture, self.faces(index))
+
+    def faces(self, index: int) -> Faces:
+        """The faces of a picture, without reading it."""
+        return self.source.faces(index)
+
+
+def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[Batch]:
+    """The batches of ``order``. workers: processes beside this one that prepare them, 0 for none."""
+    longest = max(order.sizes)
+    workers = (
+        workers if _shared_memory_suffices(len(range(order.rank, order.batch, order.world)) * longest**2 * 3) else 0
+    )
+    if not workers:
+        for keys in order:
+            yield collate([pictures[key] for key in keys])
+        return
+    context = "fork" if sys.platform == "linux" else None  # the cache of pictures is shared, not copied
+    loader = DataLoader(
+        pictures,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_start_worker,
+        multiprocessing_context=multiprocessing.get_context(context) if context else None,
+        prefetch_factor=2,
+    )
+    yield from loader
+
+
+def collate(samples: list[tuple[Picture, Faces, list[str]]]) -> Batch:
+    """A batch of samples of one size."""
+    pixels = torch.from_numpy(np.stack([picture for picture, _, _ in samples]))
+    return Batch(pixels, Targets.of([faces for _, faces, _ in samples]), tuple(p for _, _, bad in samples for p in bad))
+
+
+def _start_worker(number: int) -> None:
+    import signal
+
+    # Ctrl-C reaches every process of a terminal: the main one decides, and ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)
+
+
+def _shared_memory_suffices(batch_bytes: int) -> bool:
+    """Whether the batches under way fit into /dev/shm; a container may give it 64 MB, and a worker would die of it."""
+    try:
+        return shutil.disk_usage("/dev/shm").free > 4 * batch_bytes
+    except OSError:
+        return True
