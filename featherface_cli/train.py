@@ -40,7 +40,7 @@ def train(
     accumulate: o.Accumulate = None,
     ema: o.Ema = None,
     monitor: o.Monitor = False,
-    early_stopping: o.EarlyStopping = None,
+    no_early_stopping: o.NoEarlyStopping = False,
     patience: o.Patience = None,
     window_start: o.WindowStart = None,
     window_end: o.WindowEnd = None,
@@ -83,7 +83,7 @@ def train(
         clip,
         accumulate,
         ema,
-        early_stopping,
+        False if no_early_stopping else None,
         patience,
         window_start,
         window_end,
@@ -150,15 +150,15 @@ def distill(
             metavar="linear|cosine|exponential", help="Alpha's way from start to end.", rich_help_panel="Distillation"
         ),
     ] = None,
-    adapt: Annotated[
-        bool | None,
+    no_adapt: Annotated[
+        bool,
         typer.Option(
-            "--adapt/--no-adapt",
-            help="Alpha's rules: x0.9 after ten validations without improvement, at most 0.4 in the last fifth, "
+            "--no-adapt",
+            help="Without alpha's rules: x0.9 after ten validations without improvement, at most 0.4 in the last fifth, "
             "always within 0.1 to 0.9.",
             rich_help_panel="Distillation",
         ),
-    ] = None,
+    ] = False,
     feature_weight: Annotated[
         float | None, typer.Option(help="Weight of the neck's outputs.", rich_help_panel="Distillation")
     ] = None,
@@ -194,7 +194,7 @@ def distill(
     accumulate: o.Accumulate = None,
     ema: o.Ema = None,
     monitor: o.Monitor = False,
-    early_stopping: o.EarlyStopping = None,
+    no_early_stopping: o.NoEarlyStopping = False,
     patience: o.Patience = None,
     window_start: o.WindowStart = None,
     window_end: o.WindowEnd = None,
@@ -238,7 +238,7 @@ def distill(
         clip,
         accumulate,
         ema,
-        early_stopping,
+        False if no_early_stopping else None,
         patience,
         window_start,
         window_end,
@@ -254,9 +254,9 @@ def distill(
         "distill.temperature": temperature,
         "distill.feature": feature_weight,
         "distill.features": feature_loss,
-        "distill.shrink": adapt,
-        "distill.late_cap": adapt,
-        "distill.bounds": adapt,
+        "distill.shrink": False if no_adapt else None,
+        "distill.late_cap": False if no_adapt else None,
+        "distill.bounds": False if no_adapt else None,
     }
     if resume is not None:
         _alone(

@@ -79,9 +79,9 @@ Monitor = Annotated[
     bool,
     _option("--monitor-gradients", panel=OPTIM, text="Show each epoch's gradient norms (they are always recorded)."),
 ]
-EarlyStopping = Annotated[
-    bool | None,
-    _option("--early-stopping/--no-early-stopping", panel=STOP, text="Stop when validation no longer improves."),
+NoEarlyStopping = Annotated[
+    bool,
+    _option("--no-early-stopping", panel=STOP, text="Train all epochs."),
 ]
 Patience = Annotated[
     int | None,

@@ -242,16 +242,26 @@ def with_values(base: Config, values: Mapping[str, Any], place: str) -> Config:
             )
         if is_dataclass(current):
             changed[key] = with_values(current, value, f"{place}: {key}")
-        elif isinstance(current, tuple) and isinstance(value, list):
-            changed[key] = tuple(value)
         else:
-            changed[key] = _number(value) if isinstance(current, float) and isinstance(value, str) else value
+            changed[key] = _plain(value, current)
     try:
-        return _validated(replace(base, **changed))  # type: ignore[type-var]
+        _check_types({name: known[name] for name in changed}, changed)
+        return replace(base, **changed)  # type: ignore[type-var]
     except ConfigError as problem:
         if problem.message.endswith(f"({place})"):
             raise
         raise ConfigError(f"{problem.message} ({place})", problem.hint) from None
+
+
+def _plain(value: Any, current: Any) -> Any:
+    """What YAML 1.1 makes of a value, as the field that now holds ``current`` means it."""
+    if isinstance(current, tuple) and isinstance(value, list):
+        return tuple(_plain(part, current[0] if current else None) for part in value)
+    if isinstance(current, str) and isinstance(value, bool):
+        return "on" if value else "off"  # unquoted, these words are truth values
+    if isinstance(current, float) and isinstance(value, str):
+        return _number(value)
+    return value
 
 
 def _number(text: str) -> float | str:
@@ -262,23 +272,21 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _validated(config: Config) -> Config:
-    """Check the types of a dataclass built from outside values, with pydantic's strict rules."""
+def _check_types(fields_: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a value from outside that is not of its field's type, by pydantic's strict rules."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    for field in fields(config):  # type: ignore[arg-type]
-        value = getattr(config, field.name)
+    for name, field in fields_.items():
+        value = values[name]
         if is_dataclass(value):
             continue
         try:
-            kind: Any = field.type
-            TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
+            TypeAdapter(field.type, config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError as problem:
             reason = problem.errors()[0]["msg"]
             raise ConfigError(
-                f"{field.name}: {value!r} cannot be used: {reason}", "see the example files in configs/"
+                f"{name}: {value!r} cannot be used: {reason}", "see the example files in configs/"
             ) from None
-    return config
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

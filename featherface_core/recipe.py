@@ -22,7 +22,7 @@ FeatureLoss = Literal["pearson", "cwd", "mse", "none"]
 
 
 def _check_positive(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0 or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigError(f"{name} {value!r} is not a positive number", "use a number above 0")
 
 
@@ -38,7 +38,7 @@ class AugmentConfig:
     one of them, rounded to 32. mosaic, mixup, cutmix: probabilities of mixing four, two, two pictures; the faces of all of them
     count (MixUp: Zhang et al. 2018, weights lambda and 1 - lambda; CutMix: Yun et al. 2019, weights by visible area).
     drop_block: share of the neck's outputs that DropBlock (Ghiasi et al. 2018) zeroes during training. min_face: faces
-    whose longer side is below this many pixels of the network's input train nothing; it moves the Hard AP by ten points, so 0.
+    whose longer side is below this many pixels of the network's input train nothing; off, since they make up the Hard AP.
     """
 
     crop: CropKind = "official"
@@ -58,6 +58,11 @@ class AugmentConfig:
         check_choice("augment.crop", self.crop, CropKind)
         for name in ("mirror", "colour", "mosaic", "mixup", "cutmix"):
             check_range(f"augment.{name}", getattr(self, name), 0.0, 1.0)
+        if self.mosaic + self.mixup + self.cutmix > 1:
+            raise ConfigError(
+                f"augment.mosaic, mixup and cutmix add up to {self.mosaic + self.mixup + self.cutmix:g}",
+                "a picture has one of them at most: let them add up to 1 or less",
+            )
         check_range("augment.drop_block", self.drop_block, 0.0, 0.5)
         check_range("augment.min_face", self.min_face, 0.0, 1000.0)
         for name, low, high in (("jitter", 0.05, 4.0), ("face_sizes", 2.0, 2000.0)):
@@ -105,14 +110,17 @@ class OptimiserConfig:
     """AdamW (Loshchilov & Hutter 2019) and its learning rate.
 
     lr: the peak. final: share of the peak at the end. schedule: ``cosine`` after a linear warm-up, ``one-cycle``, or
-    ``constant``. warmup_epochs: may be a fraction. weight_decay: of convolution kernels alone. clip: largest norm of all
-    gradients together, 0 for none. accumulate: batches whose gradients are summed before a step. ema: decay of the averaged
-    weights that are validated and shipped, 0 for none; it warms up as min(ema, (1 + step) / (10 + step)).
+    ``constant``. offset_lr: share of the learning rate for the layers that make deformable offsets and masks (0.1 in DCNv2, Zhu
+    et al. 2019, section 3.2: at the full rate they throw a young network about). warmup_epochs: may be a fraction.
+    weight_decay: of convolution kernels alone. clip: largest norm of all gradients together, 0 for none. accumulate: batches
+    whose gradients are summed before a step. ema: decay of the averaged weights that are validated and kept, 0 for
+    none; it warms up as min(ema, (1 + step) / (10 + step)).
     """
 
     lr: float = 1e-3
     final: float = 0.01
     schedule: ScheduleKind = "cosine"
+    offset_lr: float = 0.1
     warmup_epochs: float = 1.0
     weight_decay: float = 5e-4
     clip: float = 1.0
@@ -124,6 +132,7 @@ class OptimiserConfig:
         _check_positive("--lr", self.lr)
         check_range("--lr", self.lr, 0.0, 10.0)
         check_range("optimiser.final", self.final, 0.0, 1.0)
+        check_range("optimiser.offset_lr", self.offset_lr, 0.0, 10.0)
         check_range("--warmup-epochs", self.warmup_epochs, 0.0, 1000.0)
         check_range("optimiser.weight_decay", self.weight_decay, 0.0, 1.0)
         check_range("--gradient-clip-norm", self.clip, 0.0, 1e6)

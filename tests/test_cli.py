@@ -17,7 +17,7 @@ from test_package import FACES, stub_onnx
 from featherface_cli.app import PLANNED, main
 from featherface_core.models.variants import VARIANTS, build_model
 
-COMMANDS = ("params", "detect", "export", "doctor")
+COMMANDS = ("params", "detect", "train", "distill", "export", "doctor", "data")
 TOTALS = {"v1": 487_263, "v1-original": 592_371, "v1-24": 321_041, "v1-56": 489_015, "v2": 256_156}
 PROFILER = {"v1": 418_788, "v1-original": 488_661, "v1-24": 306_431, "v1-56": 409_615, "v2": 256_136}
 SCRIPT = str(Path(sys.executable).with_name("featherface"))

@@ -26,8 +26,9 @@ from featherface_core.recipe import (
     StoppingConfig,
     ValidationConfig,
 )
-from featherface_core.training.engine import Engine, StoppedError
+from featherface_core.training.engine import Engine
 from featherface_core.training.folder import RunFolder
+from featherface_core.training.interrupt import StoppedError
 from featherface_core.training.processes import Processes
 from featherface_core.training.runs import Where, resume, train
 from featherface_core.training.tasks import LabelsTask
@@ -428,10 +429,9 @@ leave()
 
 
 def runs_batches(one: Engine):
-    from featherface_core.training.engine import _order
-    from featherface_core.training.loader import TrainingPictures, batches
+    from featherface_core.training.loader import Order, TrainingPictures, batches
 
-    order = _order(one.recipe, len(one.source), one.processes)
+    order = Order.of(one.recipe, len(one.source), one.processes.rank, one.processes.world)
     return batches(TrainingPictures(one.source, one.recipe.augment, one.recipe.seed), order, 0)
 
 

@@ -17,7 +17,7 @@ OFFICIAL_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)  # of the short side; RetinaFace's 
 INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_LANCZOS4)
 TRIES = 50
 VISIBLE = 0.2  # a face cut off with at least this share in view is ignored: it is neither a face nor background
-LARGEST_ZOOM = 4.0  # a crop is never enlarged more than this: blur teaches nothing
+LARGEST_ZOOM = 4.0  # of a crop around a face, in all but tiny pictures: blur teaches nothing
 MIX_BETA = 1.5  # of the Beta distribution that MixUp and CutMix draw their share from
 Read = Callable[[int], tuple[Picture, Faces]]
 
@@ -32,8 +32,9 @@ def augment(
     """
 
     def one(which: int, side: int) -> tuple[Picture, Faces]:
+        # faces are cut to what is seen of them at the very end, or a cut one would pass for a whole one
         picture, faces = read(which)
-        picture, faces = crop(picture, faces, config, side, rng)
+        picture, faces = crop(picture, faces, config, side, rng, clip=False)
         if rng.random() < config.mirror:
             picture, faces = mirror(picture, faces)
         return distort(picture, config.colour, rng), faces
@@ -47,17 +48,22 @@ def augment(
         picture, faces = cutmix(one(index, size), one(int(rng.integers(count)), size), rng)
     else:
         picture, faces = one(index, size)
-    return picture, ignore_small(faces, config.min_face)
+    return picture, ignore_small(within(faces, 0, 0, size, size), config.min_face)
 
 
 def crop(
-    picture: Picture, faces: Faces, config: AugmentConfig, size: int, rng: np.random.Generator
+    picture: Picture,
+    faces: Faces,
+    config: AugmentConfig,
+    size: int,
+    rng: np.random.Generator,
+    clip: bool = True,
 ) -> tuple[Picture, Faces]:
-    """A square of the picture as ``config.crop`` has it, resized to (size, size, 3)."""
+    """A square of the picture as ``config.crop`` has it, resized to (size, size, 3). clip: see ``cut``."""
     x, y, side = choose_crop(picture.shape[:2], faces, config, size, rng)
     shrinks = side > size
     way = int(rng.choice(INTERPOLATIONS)) if config.interpolation else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cut(picture, faces, x, y, side, size, way)
+    return cut(picture, faces, x, y, side, size, way, clip)
 
 
 def choose_crop(
@@ -113,12 +119,19 @@ def _around_face(
 
 
 def cut(
-    picture: Picture, faces: Faces, x: int, y: int, side: int, size: int, interpolation: int = cv2.INTER_LINEAR
+    picture: Picture,
+    faces: Faces,
+    x: int,
+    y: int,
+    side: int,
+    size: int,
+    interpolation: int = cv2.INTER_LINEAR,
+    clip: bool = True,
 ) -> tuple[Picture, Faces]:
     """The square at ``x``, ``y`` of ``side`` pixels, the mean colour where it leaves the picture, resized to ``size``.
 
     Faces whose centre is in the square stay, cut to it; others of which a fifth or more is in view become ignored; the
-    rest go. Landmarks stay where they are, in or out of the square.
+    rest go. Landmarks stay where they are, in or out of the square. Without ``clip`` all faces stay, whole.
     """
     height, width = picture.shape[:2]
     left, top = max(0, -x), max(0, -y)
@@ -139,7 +152,7 @@ def cut(
         faces.ignored,
         faces.weights,
     )
-    return np.ascontiguousarray(part), within(moved, 0, 0, size, size)
+    return np.ascontiguousarray(part), within(moved, 0, 0, size, size) if clip else moved
 
 
 def within(faces: Faces, x1: float, y1: float, x2: float, y2: float) -> Faces:
@@ -196,7 +209,7 @@ def cutmix(a: tuple[Picture, Faces], b: tuple[Picture, Faces], rng: np.random.Ge
     x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
     picture = a[0].copy()
     picture[y : y + h, x : x + w] = b[0][y : y + h, x : x + w]
-    behind, infront = a[1], b[1]
+    behind, infront = within(a[1], 0, 0, width, height), b[1]
     window = np.array((x, y, x + w, y + h), np.float32)
     hidden = _share_inside(behind.boxes, window)
     behind = Faces(

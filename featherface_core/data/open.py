@@ -28,13 +28,10 @@ def open_data(
     held_out: the same for validation; without it a ``val`` part of the data, else every tenth picture, chosen by its name.
     Raises DataError for data without a picture that exists, ConfigError for a name that cannot be read.
     """
-    if data.partition(":")[0] == SYNTHETIC:
-        train: PictureSource = SyntheticFaces(_count(data), 0, SYNTHETIC_SIDE)
-        if held_out is None:
-            return train, SyntheticFaces(SYNTHETIC_HELD_OUT, HELD_OUT_SEED, SYNTHETIC_SIDE)
-        return train, open_one(held_out, on_event)
+    if data.partition(":")[0] == SYNTHETIC and held_out is None:
+        held_out = f"{SYNTHETIC}:{SYNTHETIC_HELD_OUT}"
     if held_out is not None:
-        return open_one(data, on_event), open_one(held_out, on_event)
+        return open_one(data, on_event), open_one(held_out, on_event, held_out=True)
     labels, validation = find_split(Path(data))
     if validation is not None:
         return _checked(labels, on_event), _checked(validation, on_event)
@@ -54,17 +51,18 @@ def open_data(
     return train, validate
 
 
-def open_one(data: str, on_event: RunListener = ignore) -> PictureSource:
-    """All pictures of one data set, ``synthetic`` or labelled files."""
+def open_one(data: str, on_event: RunListener = ignore, held_out: bool = False) -> PictureSource:
+    """All pictures of one data set, ``synthetic`` or labelled files. held_out: drawn pictures are none of those trained on."""
     if data.partition(":")[0] == SYNTHETIC:
-        return SyntheticFaces(_count(data), 0, SYNTHETIC_SIDE)
+        count = _count(data, "--val" if held_out else "--data")
+        return SyntheticFaces(count, HELD_OUT_SEED if held_out else 0, SYNTHETIC_SIDE)
     labels = read_labels(Path(data))
     return _checked(labels, on_event)
 
 
 def split_by_name(annotations: tuple[Annotation, ...]) -> tuple[tuple[Annotation, ...], tuple[Annotation, ...]]:
     """(kept, held out): one in ten by a checksum of the name, so that a picture stays on its side when others come."""
-    held = [zlib.crc32(a.name.encode()) % HELD_OUT_SHARE == 0 for a in annotations]
+    held = [zlib.crc32(a.name.encode("utf-8", "surrogateescape")) % HELD_OUT_SHARE == 0 for a in annotations]
     return (
         tuple(a for a, out in zip(annotations, held, strict=True) if not out),
         tuple(a for a, out in zip(annotations, held, strict=True) if out),
@@ -80,10 +78,12 @@ def _checked(labels: AnnotationSet, on_event: RunListener) -> FilePictures:
     return pictures
 
 
-def _count(data: str) -> int:
+def _count(data: str, option: str) -> int:
     text = data.partition(":")[2]
     if not text:
         return SYNTHETIC_PICTURES
-    if not text.isdecimal() or not int(text):
-        raise ConfigError(f"--data {data!r}: {text!r} is not a number of pictures", "write synthetic or synthetic:2000")
+    if not text.isdecimal() or len(text) > 9 or not int(text):
+        raise ConfigError(
+            f"{option} {data!r}: {text!r} is not a number of pictures", "write synthetic or synthetic:2000"
+        )
     return int(text)

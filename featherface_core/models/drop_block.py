@@ -23,4 +23,5 @@ class DropBlock(nn.Module):
         seeds = torch.rand(x.shape[0], 1, *x.shape[2:], device=x.device) < self.share / self.side**2
         gone = F.max_pool2d(seeds.to(x.dtype), self.side, stride=1, padding=self.side // 2)
         kept = 1 - gone
-        return x * kept * (kept.numel() / kept.sum().clamp(min=1))
+        # counted in float32: a large batch has more cells than float16 can count
+        return x * kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp(min=1)).to(x.dtype)

@@ -1,11 +1,8 @@
 """The one training loop. It knows steps, schedules, checkpoints and events; what is learnt is the task's business."""
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from featherface_core.data.annotation import PictureSource
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
 from featherface_core.files import make_folder
+from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.drop_block import DropBlock
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.recipe import Recipe
@@ -26,6 +24,7 @@ from featherface_core.training.early_stopping import SmartEarlyStopping
 from featherface_core.training.ema import Average
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.gradients import GradientHistory
+from featherface_core.training.interrupt import StoppedError, asked_to_stop
 from featherface_core.training.loader import Batch, Order, TrainingPictures, batches
 from featherface_core.training.monitor import TrainingMonitor
 from featherface_core.training.processes import Processes, synchronise_normalisations
@@ -33,11 +32,7 @@ from featherface_core.training.schedule import LearningRate
 from featherface_core.training.tasks import Task
 from featherface_core.training.validation import Validation, validate
 
-NORMS_SHOWN_EVERY = 1.0  # seconds between events of a step: a terminal needs no more
-
-
-class StoppedError(KeyboardInterrupt):
-    """The run was asked to stop (Ctrl-C, SIGTERM), and has saved itself."""
+SECONDS_BETWEEN_EVENTS = 1.0  # of a step: a terminal needs no more
 
 
 @dataclass
@@ -63,7 +58,6 @@ class Outcome:
     stopped: str
     finished: bool
     protocol: str
-    history: tuple[dict[str, Any], ...]
     health: dict[str, Any]
 
 
@@ -99,12 +93,14 @@ class Engine:
         self.average = Average(model, o.ema)
         self.parameters = [p for module in (model, task.companions) for p in module.parameters()]
         self.optimiser = torch.optim.AdamW(
-            _groups([model, task.companions], o.weight_decay), lr=o.lr, fused=device.type in ("cpu", "cuda")
+            _groups([model, task.companions], o.weight_decay, o.offset_lr),
+            lr=o.lr,
+            fused=device.type in ("cpu", "cuda"),
         )
         amp = _amp(m.amp, device)
         self.amp = amp
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.order = _order(recipe, len(source), processes)
+        self.order = Order.of(recipe, len(source), processes.rank, processes.world)
         self.per_step = o.accumulate
         self.steps = self.order.steps // o.accumulate
         total = self.steps * recipe.epochs
@@ -124,6 +120,7 @@ class Engine:
         self.totals = Totals()
         self.best = (0, -1.0, 0.0)  # epoch, AP, recall
         self.protocol = ""
+        self.validation_seconds = 0.0  # of the last one
         self.forward_model = _compiled(model) if m.compile else model
 
     def resume(self) -> bool:
@@ -184,10 +181,11 @@ class Engine:
         Raises StoppedError when it was interrupted, after saving; FeatherFaceError after three steps in a row whose loss or
         gradients are not finite.
         """
-        order = _order(self.recipe, len(self.source), self.processes, self.step * self.per_step)
+        start = self.step * self.per_step
+        order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world, start)
         pictures = TrainingPictures(self.source, self.recipe.augment, self.recipe.seed)
         loader = batches(pictures, order, self.recipe.machine.workers)
-        with _asked_to_stop() as asked:
+        with asked_to_stop() as asked:
             try:
                 while not self.stopped and (epoch := self.step // self.steps + 1) <= self.recipe.epochs:
                     self._epoch(epoch, loader, asked)
@@ -203,9 +201,7 @@ class Engine:
         finished = bool(self.stopped) or done == self.recipe.epochs
         summary = self.monitor.summary()
         seconds = sum(float(record.get("epoch_time") or 0) for record in self.monitor.history)
-        return Outcome(
-            done, *self.best, seconds, self.stopped, finished, self.protocol, tuple(self.monitor.history), summary
-        )
+        return Outcome(done, *self.best, seconds, self.stopped, finished, self.protocol, summary)
 
     def _epoch(self, epoch: int, loader: Iterator[Batch], asked: Callable[[], bool]) -> None:
         self.alpha = self.task.begin(epoch)
@@ -216,7 +212,7 @@ class Engine:
             losses, norm, stop = self._step(loader, asked())
             now = time.monotonic()
             self.totals.seconds = before + now - began
-            if self.processes.first and (now - told >= NORMS_SHOWN_EVERY or place + 1 == self.steps):
+            if self.processes.first and (now - told >= SECONDS_BETWEEN_EVENTS or place + 1 == self.steps):
                 told = now
                 self._tell_step(epoch, place + 1, losses, norm)
             if stop:
@@ -232,7 +228,7 @@ class Engine:
         torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 1_009 + self.processes.rank)
         rate = self.rate.at(self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         used: list[Batch] = []
@@ -293,12 +289,10 @@ class Engine:
         done = max(1, t.steps + t.skipped)
         per_step = t.seconds / done
         epochs = self.recipe.epochs
-        left = (epochs * self.steps - self.step) * per_step + (epochs - epoch + 1) * self.monitor_overhead
+        left = (epochs * self.steps - self.step) * per_step + (epochs - epoch + 1) * self.validation_seconds
         speed = done * self.recipe.batch_size * self.per_step / max(t.seconds, 1e-9)
         rate = self.rate.at(self.step - 1)
         self.on_event(Step(self.name, epoch, epochs, place, self.steps, losses, norm, rate, self.alpha, speed, left))
-
-    monitor_overhead = 0.0  # seconds of the last validation
 
     def _end_of(self, epoch: int) -> None:
         """Validate, record, keep the best, ask early stopping, save."""
@@ -310,7 +304,7 @@ class Engine:
             if self.processes.first:
                 validation = self._validate()
             validation = self.processes.tell(validation)
-            self.monitor_overhead = time.monotonic() - began
+            self.validation_seconds = time.monotonic() - began
             assert validation is not None
             self.protocol = validation.protocol
             self.task.observe(validation.precision.ap)
@@ -333,7 +327,7 @@ class Engine:
                 "unreadable_pictures": float(t.unreadable),
             }
             if validation is not None:
-                extra |= {"val_recall": validation.precision.recall, "val_time": self.monitor_overhead}
+                extra |= {"val_recall": validation.precision.recall, "val_time": self.validation_seconds}
             self.monitor.log_epoch_metrics(
                 epoch=epoch,
                 train_loss=sum(means.values()) if t.steps else math.nan,
@@ -342,7 +336,7 @@ class Engine:
                 learning_rate=self.rate.at(self.step - 1),
                 grad_stats=self.gradients.stats(),
                 alpha=self.alpha,
-                epoch_time=t.seconds + (self.monitor_overhead if validation else 0.0),
+                epoch_time=t.seconds + (self.validation_seconds if validation else 0.0),
                 extra=extra,
             )
             if better or (last and self.best[0] == 0):
@@ -373,29 +367,28 @@ class Engine:
         save_weights(self.folder.best, self.average.state, self.config, notes)
 
 
-def _order(recipe: Recipe, pictures: int, processes: Processes, start: int = 0) -> Order:
-    sizes = tuple(max(32, round(recipe.size * scale / 32) * 32) for scale in recipe.augment.scales)
-    return Order(
-        pictures,
-        recipe.batch_size,
-        recipe.epochs,
-        recipe.seed,
-        sizes,
-        recipe.pictures_per_epoch,
-        processes.rank,
-        processes.world,
-        start,
-        recipe.optimiser.accumulate,
-    )
-
-
-def _groups(modules: list[nn.Module], decay: float) -> list[dict[str, Any]]:
-    """Weight decay for kernels and matrices; none for biases, normalisations and fusion weights."""
-    parameters = [p for module in modules for p in module.parameters()]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _groups(modules: list[nn.Module], decay: float, offset_share: float) -> list[dict[str, Any]]:
+    """Weight decay for kernels and matrices, none for biases, normalisations and fusion weights; offsets learn slower."""
+    offsets = {
+        id(p)
+        for module in modules
+        for part in module.modules()
+        if isinstance(part, DeformConv2d)
+        for layer in (part.offset, part.mask)
+        for p in layer.parameters()
+    }
+    groups = []
+    for share, are_offsets in ((1.0, False), (offset_share, True)):
+        for weight_decay, is_kernel in ((decay, True), (0.0, False)):
+            chosen = [
+                p
+                for module in modules
+                for p in module.parameters()
+                if (id(p) in offsets) == are_offsets and (p.ndim > 1) == is_kernel
+            ]
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": weight_decay, "share": share})
+    return groups
 
 
 def _amp(kind: str, device: torch.device) -> torch.dtype | None:
@@ -411,28 +404,6 @@ def _compiled(model: FeatherFace) -> FeatherFace:
     model.pyramid = torch.compile(model.pyramid)  # type: ignore[method-assign]
     model.predict = torch.compile(model.predict)  # type: ignore[method-assign]
     return model
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Yields a question: has Ctrl-C or SIGTERM come? The first is answered between two steps; a second Ctrl-C ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    asked = False
-
-    def note(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _silent(line: str) -> None:

@@ -18,10 +18,11 @@ from featherface_core.data.augment import augment
 from featherface_core.errors import DataError
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.pictures import MEAN
-from featherface_core.recipe import AugmentConfig
+from featherface_core.recipe import AugmentConfig, Recipe
 from featherface_core.targets import Targets
 
 UNREADABLE_IN_A_ROW = 20
+PREFETCH = 2  # batches that a worker prepares ahead
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,15 @@ class Order(Sampler[list[Key]]):
         self.rank, self.world, self.start = rank, world, start
         self.steps = max(1, self.per_epoch // (batch * accumulate)) * accumulate
 
+    @classmethod
+    def of(cls, recipe: Recipe, pictures: int, rank: int = 0, world: int = 1, start: int = 0) -> "Order":
+        """The order of a recipe's run over so many pictures, from batch ``start`` on."""
+        sizes = tuple(max(32, round(recipe.size * scale / 32) * 32) for scale in recipe.augment.scales)
+        per_epoch, accumulate = recipe.pictures_per_epoch, recipe.optimiser.accumulate
+        return cls(
+            pictures, recipe.batch_size, recipe.epochs, recipe.seed, sizes, per_epoch, rank, world, start, accumulate
+        )
+
     def __len__(self) -> int:
         return self.epochs * self.steps - self.start
 
@@ -106,13 +116,14 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
         problems: list[str] = []
 
         def read(index: int) -> tuple[Picture, Faces]:
-            for step in range(UNREADABLE_IN_A_ROW):
+            first = len(problems)
+            for step in range(min(UNREADABLE_IN_A_ROW, len(self.source))):
                 try:
                     return self.source.read((index + step) % len(self.source))
                 except DataError as problem:
                     problems.append(problem.message)
             raise DataError(
-                f"{UNREADABLE_IN_A_ROW} pictures in a row cannot be read, the first: {problems[0]}",
+                f"{len(problems) - first} pictures in a row cannot be read, the first: {problems[first]}",
                 "look into the data with: featherface data check",
             )
 
@@ -136,15 +147,15 @@ class CachedPictures:
                 return None  # said when its turn comes in training
 
         with ThreadPoolExecutor(2) as pool:
-            # in blocks, so that no more than one block is decoded beyond the room
+            # in blocks, so that little is decoded for which there is no room
             for first in range(0, len(source), 64):
                 block = range(first, min(first + 64, len(source)))
                 for index, picture in zip(block, pool.map(load, block), strict=True):
-                    if picture is not None:
+                    if picture is not None and picture.nbytes <= room:
                         self.kept[index] = picture
                         room -= picture.nbytes
                 on_event(Progress(block.stop, len(source), "pictures into memory"))
-                if room <= 0:
+                if any(self.kept[index] is None for index in block):
                     break
 
     def __len__(self) -> int:
@@ -163,9 +174,8 @@ class CachedPictures:
 def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[Batch]:
     """The batches of ``order``. workers: processes beside this one that prepare them, 0 for none."""
     longest = max(order.sizes)
-    workers = (
-        workers if _shared_memory_suffices(len(range(order.rank, order.batch, order.world)) * longest**2 * 3) else 0
-    )
+    share = len(range(order.rank, order.batch, order.world))
+    workers = _workers_that_fit(workers, share * longest**2 * 3)
     if not workers:
         for keys in order:
             yield collate([pictures[key] for key in keys])
@@ -178,7 +188,7 @@ def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[
         collate_fn=collate,
         worker_init_fn=_start_worker,
         multiprocessing_context=multiprocessing.get_context(context) if context else None,
-        prefetch_factor=2,
+        prefetch_factor=PREFETCH,
     )
     yield from loader
 
@@ -198,9 +208,11 @@ def _start_worker(number: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _shared_memory_suffices(batch_bytes: int) -> bool:
-    """Whether the batches under way fit into /dev/shm; a container may give it 64 MB, and a worker would die of it."""
+def _workers_that_fit(workers: int, batch_bytes: int) -> int:
+    """As many workers as /dev/shm has room for: a container may give it 64 MB, and a worker would die of it."""
     try:
-        return shutil.disk_usage("/dev/shm").free > 4 * batch_bytes
+        free = shutil.disk_usage("/dev/shm").free
     except OSError:
-        return True
+        return workers
+    # each worker has PREFETCH batches under way, and two more are in use
+    return max(0, min(workers, (free // batch_bytes - 2) // PREFETCH))

@@ -20,6 +20,7 @@ from featherface_core.recipe import Recipe
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.engine import Engine, Outcome
 from featherface_core.training.folder import RunFolder, next_folder
+from featherface_core.training.interrupt import StoppedError
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
@@ -57,9 +58,9 @@ def train(recipe: Recipe, data: str, held_out: str | None, where: Where, on_even
     data, held_out: see data.open.open_data. Raises StoppedError when interrupted, after saving; FeatherFaceError subclasses
     for what cannot be used.
     """
+    if recipe.init == "teacher":
+        raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
     with _Run(recipe, data, held_out, where, on_event, "train", {}) as run:
-        if recipe.init == "teacher":
-            raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
         model, start = run.student()
         report = run.fitted("model", run.folder, model, start, LabelsTask(recipe.loss, run.processes), recipe)
         run.finish(run.folder, report)
@@ -95,11 +96,19 @@ def distill(
         d = recipe.distill
         schedule = _alpha(recipe)
         distils = schedule.distils
+        run.tell_plan(
+            "distill",
+            [
+                ("teacher", config.name),
+                ("student", recipe.model),
+                ("alpha", schedule.describe()),
+                *_alpha_rows(schedule),
+            ],
+        )
         if distils or recipe.init == "teacher":
             taught, row, protocol = run.teacher(config, given, teacher_epochs)
         else:
             taught, row, protocol = None, None, ""
-        run.tell_plan("student", [("alpha", schedule.describe()), *_alpha_rows(schedule)])
         model, start = run.student(taught)
         if taught is None or not distils:
             task: Task = LabelsTask(recipe.loss, run.processes)
@@ -173,7 +182,7 @@ class _Run:
         task: str,
         kept: dict[str, Any],
     ) -> None:
-        self.recipe, self.where = recipe, where
+        self.recipe, self.where, self.task = recipe, where, task
         self.processes, self.device = join(recipe.machine.device)
         self.on_event: RunListener = on_event if self.processes.first else _quiet
         if recipe.batch_size % self.processes.world:
@@ -183,7 +192,10 @@ class _Run:
             )
         if recipe.machine.threads:
             torch.set_num_threads(recipe.machine.threads)
-        config = resolve_model(recipe.model)  # a wrong name is said before any picture is read
+        # a wrong name or file is said before any picture is read, and before there is a folder
+        config = resolve_model(recipe.model)
+        if recipe.init not in ("random", "teacher"):
+            load_start(build_model(config), recipe.init)
         self.source, self.held_out = open_data(data, held_out, self.on_event)
         self.data_names = self.source.name
         self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
@@ -207,7 +219,10 @@ class _Run:
     def __enter__(self) -> "_Run":
         return self
 
-    def __exit__(self, *problem: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None and issubclass(kind, StoppedError):
+            go_on = f"featherface {self.task} --resume {self.folder.path}"
+            self.on_event(Note(f"stopped, and saved; go on with: {go_on}", warning=True))
         leave()
 
     def student(self, teacher: FeatherFace | None = None) -> tuple[FeatherFace, str]:

@@ -1,22 +1,21 @@
 """The first pictures that a network is shown, for a person to look at before the run has cost an hour."""
 
-import numpy as np
+from itertools import chain, islice
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.data.sheet import contact_sheet
 from featherface_core.pictures import write_picture
 from featherface_core.recipe import Recipe
 from featherface_core.training.folder import RunFolder
-from featherface_core.training.loader import Key, TrainingPictures
+from featherface_core.training.loader import Order, TrainingPictures
 
 SHOWN = 16
 
 
 def training_samples(source: PictureSource, recipe: Recipe, count: int) -> list[tuple[Picture, Faces]]:
-    """The first ``count`` pictures of the recipe's first epoch, varied as the network sees them."""
+    """The first ``count`` pictures of the recipe's run, varied as the network sees them; fewer where it has fewer."""
     pictures = TrainingPictures(source, recipe.augment, recipe.seed)
-    order = np.random.default_rng((recipe.seed, 0)).permutation(len(source))
-    keys = [Key(0, place, int(order[place % len(order)]), recipe.size) for place in range(count)]
+    keys = islice(chain.from_iterable(Order.of(recipe, len(source))), count)
     return [pictures[key][:2] for key in keys]
 
 

@@ -11,7 +11,7 @@ from featherface_core.data.annotation import Faces
 from featherface_core.data.synthetic.person import Box, Person
 from featherface_core.data.synthetic.shapes import COS, SIN
 
-SMALLEST_FACE = 10.0  # pixels, longer side
+SMALLEST_FACE = 16.0  # pixels, longer side
 LARGEST_FACE = 0.6  # of the picture's side
 MOST_COVERED = 0.12  # of a face's box, by a larger face in front of it
 FACES_PER_PICTURE = (8, 30, 22, 16, 11, 8, 5)  # how often 0, 1, ... 6, in per cent
