@@ -1,5 +1,6 @@
 """Training reports as tables."""
 
+import shlex
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -13,7 +14,7 @@ def show_train(report: TrainReport) -> None:
     """One network: its AP, its cost, where it is."""
     _show_networks("trained", (report.network,))
     rows: list[tuple[str, str | Text]] = [("AP", report.protocol), ("start", report.network.start)]
-    rows += _end(report.run, report.network, report.epochs_asked, report.finished, report.stopped)
+    rows += _end("train", report.run, report.network, report.finished, report.stopped)
     stdout.print(facts(rows))
 
 
@@ -27,7 +28,7 @@ def show_distill(report: DistillReport) -> None:
     if report.gain is not None:
         rows.append(("student - control", _points(report.gain)))
     rows += [("alpha", report.alpha), ("AP", report.protocol), ("start", student.start)]
-    rows += _end(report.run, student, 0, report.finished, report.stopped)
+    rows += _end("distill", report.run, student, report.finished, report.stopped)
     stdout.print(facts(rows))
 
 
@@ -54,7 +55,7 @@ def _points(difference: float) -> Text:
     return Text(f"{100 * difference:+.2f} points of AP", style="green" if difference >= 0 else "yellow")
 
 
-def _end(run: str, network: NetworkRow, epochs: int, finished: bool, stopped: str) -> list[tuple[str, str | Text]]:
+def _end(command: str, run: str, network: NetworkRow, finished: bool, stopped: str) -> list[tuple[str, str | Text]]:
     rows: list[tuple[str, str | Text]] = []
     if stopped:
         rows.append(("stopped early", stopped))
@@ -62,11 +63,7 @@ def _end(run: str, network: NetworkRow, epochs: int, finished: bool, stopped: st
         rows.append(("weights", network.weights))
         rows.append(("try them", f"featherface detect PICTURE --weights {network.weights}"))
     else:
-        rows.append(
-            (
-                "not finished",
-                Text(f"{network.epochs} of {epochs or '?'} epochs; go on with --resume {run}", style="yellow"),
-            )
-        )
+        done = f"{network.epochs} epochs are done; go on with: featherface {command} --resume {shlex.quote(run)}"
+        rows.append(("not finished", Text(done, style="yellow")))
     rows.append(("run folder", f"{run} (config.yaml, metrics.jsonl, samples/)"))
     return rows

@@ -65,10 +65,8 @@ def train(
 
         featherface train --resume runs/v2-train-1
     """
-    if nproc > 1:
-        _launch(nproc)
-        return
     from featherface_cli.training_display import training_display
+    from featherface_core.training.processes import is_first
     from featherface_core.training.runs import Where, default_recipe
     from featherface_core.training.runs import resume as go_on
     from featherface_core.training.runs import train as run
@@ -92,14 +90,21 @@ def train(
         workers,
     )
     options |= {"model": model, "init": init}
+    machine = {key: options[f"machine.{key}"] for key in ("device", "threads", "workers")}
     if resume is not None:
         _alone(data, val, recipe, overrides, out, force, options)
-        with training_display(quiet or as_json, monitor) as listen:
-            report: Any = go_on(resume, "train", stop_after, listen)
+        if nproc > 1:
+            _launch(nproc)
+            return
+        with training_display(quiet or as_json or not is_first(), monitor) as listen:
+            report: Any = go_on(resume, "train", stop_after, listen, _given(machine))
     else:
         made = o.make_recipe(recipe or default_recipe(model or "v2", data), options, overrides)
         where = Where(out, False, force, stop_after, _command())
-        with training_display(quiet or as_json, monitor) as listen:
+        if nproc > 1:
+            _launch(nproc)
+            return
+        with training_display(quiet or as_json or not is_first(), monitor) as listen:
             report = run(made, data, val, where, listen)
     _show(report, "train", as_json)
 
@@ -219,11 +224,9 @@ def distill(
 
         featherface distill --resume runs/v2-distill-1
     """
-    if nproc > 1:
-        _launch(nproc)
-        return
     from featherface_cli.training_display import training_display
     from featherface_core.training.alpha import parse_alpha
+    from featherface_core.training.processes import is_first
     from featherface_core.training.runs import Where, default_recipe
     from featherface_core.training.runs import distill as run
     from featherface_core.training.runs import resume as go_on
@@ -258,6 +261,7 @@ def distill(
         "distill.late_cap": False if no_adapt else None,
         "distill.bounds": False if no_adapt else None,
     }
+    machine = {key: options[f"machine.{key}"] for key in ("device", "threads", "workers")}
     if resume is not None:
         _alone(
             data,
@@ -266,14 +270,26 @@ def distill(
             overrides,
             out,
             force,
-            {**options, "teacher_weights": teacher_weights, "control": control or None},
+            {
+                **options,
+                "--teacher": teacher if teacher != "v1" else None,
+                "--teacher-weights": teacher_weights,
+                "--teacher-epochs": teacher_epochs or None,
+                "--control": control or None,
+            },
         )
-        with training_display(quiet or as_json, monitor) as listen:
-            report: Any = go_on(resume, "distill", stop_after, listen)
+        if nproc > 1:
+            _launch(nproc)
+            return
+        with training_display(quiet or as_json or not is_first(), monitor) as listen:
+            report: Any = go_on(resume, "distill", stop_after, listen, _given(machine))
     else:
         made = o.make_recipe(recipe or default_recipe(student or "v2", data), options, overrides)
         where = Where(out, False, force, stop_after, _command())
-        with training_display(quiet or as_json, monitor) as listen:
+        if nproc > 1:
+            _launch(nproc)
+            return
+        with training_display(quiet or as_json or not is_first(), monitor) as listen:
             report = run(made, data, val, teacher, teacher_weights, control, teacher_epochs, where, listen)
     _show(report, "distill", as_json)
 
@@ -307,7 +323,10 @@ def _options(
         "optimiser.clip": clip,
         "optimiser.accumulate": accumulate,
         "optimiser.ema": ema,
-        "stopping.enabled": stopping,
+        # whoever sets its patience wants it to stop, whatever the recipe says
+        "stopping.enabled": True
+        if stopping is None and any(v is not None for v in (patience, start, end))
+        else stopping,
         "stopping.patience": patience,
         "stopping.window_start": start,
         "stopping.min_epoch": start,
@@ -327,17 +346,21 @@ def _alone(
     force: bool,
     options: dict[str, Any],
 ) -> None:
-    """Nothing that the resumed run's folder keeps may be given again."""
+    """Nothing that the resumed run's folder keeps may be given again; the machine may be another."""
     given: dict[str, Any] = {
         "--data": data if data != SYNTHETIC else None,
         "--val": val,
         "--recipe": recipe,
-        "--set": overrides,
+        "--set": overrides or None,
         "--out": out,
+        "--force": force or None,
     }
-    given |= {"--force": force or None}
-    given |= {f"the option for {key}": value for key, value in options.items()}
+    given |= {f"the option for {key}": value for key, value in options.items() if not key.startswith("machine.")}
     o.refuse_beside_resume(given)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _show(report: Any, command: str, as_json: bool) -> None:
@@ -365,6 +388,7 @@ def _command() -> str:
 def _launch(nproc: int) -> None:
     """Run this command again in ``nproc`` processes of torch's launcher, without its --nproc."""
     import os
+    import signal
     import subprocess
 
     if "WORLD_SIZE" in os.environ:
@@ -380,6 +404,20 @@ def _launch(nproc: int) -> None:
     environment = dict(os.environ)
     # one process a core, unless the caller knows better; torchrun would set it with a warning
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
-    code = subprocess.call([*launcher, "-m", "featherface_cli.app", *rest], env=environment)
-    if code:
-        raise typer.Exit(code if code > 0 else 128 - code)
+    # a session of its own: a Ctrl-C comes to this process alone, which passes it on once, and waits for all to save
+    child = subprocess.Popen([*launcher, "-m", "featherface_cli.app", *rest], env=environment, start_new_session=True)
+    stopped = False
+
+    def pass_on(number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        child.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code or stopped:
+        raise typer.Exit(130 if stopped else 1)

@@ -13,8 +13,8 @@ from featherface_core.recipe import Recipe, load_recipe
 DATA, MODEL, OPTIM, STOP, RUN = "Data", "Network and recipe", "Optimiser", "Early stopping", "Run and machine"
 
 
-def _option(*names: str, panel: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, help=text, metavar=metavar)
+def _option(*names: str, panel: str, text: str, metavar: str | None = None, least: int | None = None) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, help=text, metavar=metavar, min=least)
 
 
 Data = Annotated[
@@ -103,7 +103,8 @@ Workers = Annotated[
     int | None, _option("--workers", panel=RUN, text="Processes that read and vary pictures; 0 for none.")
 ]
 Nproc = Annotated[
-    int, _option("--nproc", panel=RUN, text="Data parallel processes on this machine, one a device, by torchrun.")
+    int,
+    _option("--nproc", panel=RUN, text="Data parallel processes on this machine, one a device, by torchrun.", least=1),
 ]
 Out = Annotated[
     Path | None,
@@ -115,7 +116,10 @@ Resume = Annotated[
 ]
 Force = Annotated[bool, _option("--force", panel=RUN, text="Empty the run folder first.")]
 StopAfter = Annotated[
-    int, _option("--stop-after", panel=RUN, text="End after this epoch and leave a run to resume; 0 for no such end.")
+    int,
+    _option(
+        "--stop-after", panel=RUN, text="End after this epoch and leave a run to resume; 0 for no such end.", least=0
+    ),
 ]
 
 
@@ -136,7 +140,7 @@ def make_recipe(file: Path, options: Mapping[str, Any], overrides: list[str] | N
 
 
 def refuse_beside_resume(given: Mapping[str, Any]) -> None:
-    """Raise ConfigError for options that a resumed run cannot take, since its folder keeps them."""
+    """Raise ConfigError for options that were given (not None) and that a resumed run's folder keeps."""
     for name, value in given.items():
-        if value:
+        if value is not None:
             raise ConfigError(f"{name} does not go with --resume: the run's folder keeps it", "leave it out")

@@ -79,7 +79,8 @@ class _Display:
             columns[6:6] = [("gradient", 9), ("clipped", 7)]
         if self.headed != event.run:
             self.headed = event.run
-            stderr.print(Text("  ".join(f"{name:>{width}}" for name, width in columns), style="bold"))
+            head = Text("  ".join(f"{name:>{width}}" for name, width in columns), style="bold")
+            stderr.print(head, soft_wrap=not stderr.is_terminal)
         cells = {
             "epoch": f"{event.epoch}/{event.epochs}",
             "loss": number(r["train_loss"], ".3f"),
@@ -88,7 +89,7 @@ class _Display:
             "lr": number(r["learning_rate"], ".1e"),
             "alpha": number(r["alpha"], ".2f"),
             "gradient": number(r.get("grad_norm_mean"), ".2f"),
-            "clipped": number(r.get("grad_norm_clipped"), ".0%"),
+            "clipped": number(r.get("grad_clipped_share"), ".0%"),
             "pict/s": number(r.get("images_per_second"), ".0f"),
             "ETA": clock(r["eta"]),
         }

@@ -126,14 +126,15 @@ def start_from(
 
 def _imagenet_backbone(path: Path, model: "FeatherFace") -> dict[str, Tensor] | None:
     """The backbone's tensors under our names where the file is a MobileNetV1 x0.25 classifier, else None."""
-    published = {
-        f"body.{name}" if name.startswith("stage") else name: t for name, t in upstream.clean(_read(path)[0]).items()
-    }
+    classifier = upstream.clean(_read(path)[0])
+    if not any(name.startswith("fc.") for name in classifier):
+        return None
+    published = {f"body.{name}" if name.startswith("stage") else name: t for name, t in classifier.items()}
     wanted = {name: t for name, t in model.state_dict().items() if name.startswith("backbone.")}
     state = {}
     for ours, theirs in upstream.to_upstream(wanted, model.config).items():
         found = published.get(theirs, _counter() if theirs.endswith(COUNTER) else None)
-        if found is None or found.shape != wanted[ours].shape:
+        if found is None or found.shape != wanted[ours].shape or not bool(torch.isfinite(found).all()):
             return None
         state[ours] = found
     return state

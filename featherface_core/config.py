@@ -245,8 +245,16 @@ def with_values(base: Config, values: Mapping[str, Any], place: str) -> Config:
         else:
             changed[key] = _plain(value, current)
     try:
+        try:
+            made = replace(base, **changed)  # type: ignore[type-var]
+        except (TypeError, ValueError, OverflowError) as problem:  # a check met a type that it did not expect
+            _check_types({name: known[name] for name in changed}, changed)
+            raise ConfigError(
+                f"{place} cannot be used: {first_line(problem)}", "see the example files in configs/"
+            ) from None
+        # the dataclass's own checks name the option; pydantic's rules catch what they let through
         _check_types({name: known[name] for name in changed}, changed)
-        return replace(base, **changed)  # type: ignore[type-var]
+        return made
     except ConfigError as problem:
         if problem.message.endswith(f"({place})"):
             raise

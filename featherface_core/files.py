@@ -24,6 +24,8 @@ def replacing(path: Path, error: type[FeatherFaceError] = DataError) -> Iterator
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # before the name: a power cut must not leave an empty file under it
         temporary.replace(path)
     except BrokenPipeError:  # of the caller's own output, not of this file
         raise

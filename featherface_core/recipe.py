@@ -188,12 +188,13 @@ class StoppingConfig:
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """Where and how fast; none of it changes what is learnt but amp, compile and threads, which round differently.
+    """Where and how fast; none of it changes what is learnt, but the results of another device, precision,
+    layout or number of threads are rounded differently.
 
     device: a torch device, or ``auto`` (cuda, else cpu). amp: mixed precision, ``auto`` where the device is a GPU.
     channels_last: memory layout. compile: torch.compile. threads: of torch's CPU kernels, 0 for its choice. workers:
-    processes that read and augment pictures. cache_gb: memory for decoded pictures, 0 for none. save_minutes: how often a
-    checkpoint is written within an epoch, besides its end.
+    processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none.
+    save_minutes: how often a checkpoint is written within an epoch, besides its end; 0 for each step.
     """
 
     device: str = "auto"
@@ -210,7 +211,7 @@ class MachineConfig:
         check_range("--threads", self.threads, 0, 1024)
         check_range("--workers", self.workers, 0, 256)
         check_range("machine.cache_gb", self.cache_gb, 0.0, 100_000.0)
-        check_range("machine.save_minutes", self.save_minutes, 0.01, 10_000.0)
+        check_range("machine.save_minutes", self.save_minutes, 0.0, 10_000.0)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_training_on_labelled_pictures(run: Run, faces: Path) -> None:  # noqa: 
 def test_resume_and_stop_after(run: Run, tmp_path: Path) -> None:  # noqa: F811
     ran = run("train", *TINY, "--epochs", "2", "--stop-after", "1", "--out", "r")
     assert ran.code == 0
-    assert "go on with --resume r" in ran.out
+    assert "featherface train --resume r" in ran.out
     assert not (tmp_path / "r" / "report.json").exists()
     ran = run("train", "--resume", "r")
     assert ran.code == 0, ran.err
@@ -112,6 +112,13 @@ BAD = [
     (("train", "--resume", "nowhere"), 2, "does not exist"),
     (("train", "--resume", "runs/x", "--epochs", "3"), 2, "does not go with --resume"),
     (("train", "--init", "teacher"), 2, "--init teacher goes with featherface distill"),
+    (("train", "--resume", "runs/x", "--seed", "0"), 2, "does not go with --resume"),
+    (("distill", "--resume", "runs/x", "--no-adapt"), 2, "does not go with --resume"),
+    (("distill", "--resume", "runs/x", "--teacher", "v2"), 2, "--teacher does not go with --resume"),
+    (("distill", "--strategy", "exponential", "--alpha", "0.8:0"), 2, "exponential"),
+    (("distill", "--teacher-epochs", "-1"), 2, "--teacher-epochs"),
+    (("train", "--nproc", "0"), 2, "--nproc"),
+    (("train", "--nproc", "2", "--batch-size", "0"), 2, "--batch-size 0"),
     (("distill", "--teacher", "v9"), 2, "unknown model 'v9'"),
     (("distill", "--teacher-weights", "nowhere.pth"), 4, "nowhere.pth does not exist"),
     (("distill", "--temperature", "0"), 2, "--temperature 0"),
@@ -208,3 +215,29 @@ def test_distill_without_anything_is_the_documented_command(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert [(n["role"], n["model"]) for n in said["networks"]] == [("student", "v2"), ("teacher", "v1")]
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_all_processes(tmp_path: Path) -> None:
+    command = [SCRIPT, "train", *TINY, "--epochs", "500", "--out", str(tmp_path / "r"), "--nproc", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "r" / "metrics.jsonl"
+    limit = time.monotonic() + 120
+    while not metrics.exists() and child.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    err = child.communicate(timeout=60)[1]
+    assert child.returncode == 130, err
+    assert f"--resume {tmp_path / 'r'}" in err
+    assert (tmp_path / "r" / "last.pt").exists()
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
+    assert left == ""
+
+
+def test_setting_its_patience_switches_early_stopping_on(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    assert run("train", *TINY, "--early-stopping-patience", "3", "--optimal-window-start", "7", "--out", "r").code == 0
+    import yaml
+
+    stopping = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())["recipe"]["stopping"]
+    assert stopping == {"enabled": True, "patience": 3, "min_epoch": 7, "window_start": 7, "window_end": 120}

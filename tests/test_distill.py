@@ -156,6 +156,20 @@ def test_alpha_divides_between_labels_and_teacher() -> None:
         assert value == pytest.approx(found[0.25][name] * factor, rel=1e-4), name
 
 
+def test_adapters_depend_on_the_seed_alone() -> None:
+    teacher = Teacher(build_model("v1", seed=0))
+    schedule = AlphaSchedule(0.8, 0.5, "linear", 5)
+    made = []
+    for state, seed in ((1, 0), (2, 0), (2, 1)):
+        torch.manual_seed(state)  # as different processes, or a resumed run, find it
+        before = torch.get_rng_state()
+        task = DistillTask(LossConfig(), DistillConfig(), teacher, 32, schedule, Processes(), seed)
+        assert torch.equal(torch.get_rng_state(), before)
+        made.append(next(iter(task.companions.parameters())))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[1], made[2])
+
+
 def test_adapters_have_the_teachers_width() -> None:
     adapted = Adapters(32, 52)([torch.zeros(1, 32, n, n) for n in (8, 4, 2)])
     assert [tuple(level.shape) for level in adapted] == [(1, 52, 8, 8), (1, 52, 4, 4), (1, 52, 2, 2)]
@@ -229,8 +243,9 @@ def test_any_variant_teaches_any_other(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_teacher_are_refused(tmp_path: Path, teacher_weights: Path) -> None:
-    with pytest.raises(WeightsError, match="holds weights of 'v1', not of 'v1-24'"):
+    with pytest.raises(WeightsError, match="holds weights of 'v1', not of 'v1-24'") as problem:
         distill(recipe(), DATA, None, "v1-24", teacher_weights, False, 0, Where(tmp_path / "run"), silent)
+    assert problem.value.hint == "use --teacher v1"
     assert not (tmp_path / "run").exists()
 
 

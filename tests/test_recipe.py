@@ -322,7 +322,7 @@ def test_wrong_types_where_a_check_computes_before_it_looks(key: str, text: str)
         ("machine.threads", "--threads", -1, 1025),
         ("machine.workers", "--workers", -1, 257),
         ("machine.cache_gb", "machine.cache_gb", -1, 1e6),
-        ("machine.save_minutes", "machine.save_minutes", 0, 1e5),
+        ("machine.save_minutes", "machine.save_minutes", -1, 1e5),
         ("distill.alpha", "--alpha", [-0.1, 0.5], [0.5, 1.1]),
         ("distill.temperature", "--temperature", 0.09, 101),
         ("distill.feature", "--feature-weight", -1, 1001),

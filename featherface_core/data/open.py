@@ -31,7 +31,8 @@ def open_data(
     if data.partition(":")[0] == SYNTHETIC and held_out is None:
         held_out = f"{SYNTHETIC}:{SYNTHETIC_HELD_OUT}"
     if held_out is not None:
-        return open_one(data, on_event), open_one(held_out, on_event, held_out=True)
+        train = open_one(data, on_event) if data.partition(":")[0] == SYNTHETIC else _train_part(data, on_event)
+        return train, open_one(held_out, on_event, held_out=True)
     labels, validation = find_split(Path(data))
     if validation is not None:
         return _checked(labels, on_event), _checked(validation, on_event)
@@ -58,6 +59,11 @@ def open_one(data: str, on_event: RunListener = ignore, held_out: bool = False) 
         return SyntheticFaces(count, HELD_OUT_SEED if held_out else 0, SYNTHETIC_SIDE)
     labels = read_labels(Path(data))
     return _checked(labels, on_event)
+
+
+def _train_part(data: str, on_event: RunListener) -> FilePictures:
+    """The training pictures of a folder, whether or not it has others to validate on."""
+    return _checked(find_split(Path(data))[0], on_event)
 
 
 def split_by_name(annotations: tuple[Annotation, ...]) -> tuple[tuple[Annotation, ...], tuple[Annotation, ...]]:

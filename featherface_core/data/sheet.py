@@ -36,7 +36,9 @@ def draw_labels(picture: Picture, faces: Faces, scale: float = 1.0) -> None:
     for box, five, ignored, weight in zip(faces.boxes * scale, points, faces.ignored, faces.weights, strict=True):
         x1, y1, x2, y2 = (round(float(v)) for v in box)
         colour = IGNORED if ignored else FACE
-        x2, y2 = min(x2, picture.shape[1] - 1), min(y2, picture.shape[0] - 1)  # a frame at the very edge shows too
+        height, width = picture.shape[:2]
+        # a frame at the very edge shows too
+        x2, y2 = (side - 1 if v == side else v for v, side in ((x2, width), (y2, height)))
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, 1 if ignored or weight < 0.99 else 2, cv2.LINE_AA)
         for (x, y), dot in zip(five, COLOURS, strict=True):
             if np.isfinite(x) and np.isfinite(y):

@@ -14,7 +14,7 @@ from featherface_core.checkpoint import save_weights
 from featherface_core.data.annotation import PictureSource
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
-from featherface_core.files import make_folder
+from featherface_core.files import make_folder, replacing
 from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.drop_block import DropBlock
 from featherface_core.models.featherface import FeatherFace
@@ -32,6 +32,7 @@ from featherface_core.training.schedule import LearningRate
 from featherface_core.training.tasks import Task
 from featherface_core.training.validation import Validation, validate
 
+MOST_BAD_BATCHES = 10  # kept of a run: each may be tens of megabytes
 SECONDS_BETWEEN_EVENTS = 1.0  # of a step: a terminal needs no more
 
 
@@ -119,9 +120,11 @@ class Engine:
         self.step = 0  # optimiser steps taken or skipped, from the beginning of the run
         self.totals = Totals()
         self.best = (0, -1.0, 0.0)  # epoch, AP, recall
+        self.best_loss = math.inf  # in that validation
         self.protocol = ""
         self.validation_seconds = 0.0  # of the last one
-        self.forward_model = _compiled(model) if m.compile else model
+        # compiled for training's one shape; validation has many, and would compile each
+        self.compiled = (torch.compile(model.pyramid), torch.compile(model.predict)) if m.compile else None
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none yet."""
@@ -139,12 +142,14 @@ class Engine:
         self.task.load_state_dict(state["task"])
         self.average.load(state["average"], state["average_steps"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         self.stopper.load_state_dict(state["stopper"])
         self.gradients.load_state_dict(state["gradients"])
         self.monitor.load_state_dict(state["monitor"])
         self.step, self.totals = state["step"], Totals(**state["totals"])
-        self.best, self.protocol, self.stopped = tuple(state["best"]), state["protocol"], state["stopped"]
+        self.best, self.best_loss = tuple(state["best"]), state["best_loss"]
+        self.protocol, self.stopped, self.start = state["protocol"], state["stopped"], state["start"]
         if self.processes.first:
             self.monitor.rewind(self.step // self.steps)
         return True
@@ -170,6 +175,8 @@ class Engine:
                 "step": self.step,
                 "totals": vars(self.totals),
                 "best": list(self.best),
+                "best_loss": self.best_loss,
+                "start": self.start,
                 "protocol": self.protocol,
                 "stopped": self.stopped,
             }
@@ -188,10 +195,12 @@ class Engine:
         with asked_to_stop() as asked:
             try:
                 while not self.stopped and (epoch := self.step // self.steps + 1) <= self.recipe.epochs:
-                    self._epoch(epoch, loader, asked)
-                    self._end_of(epoch)
-                    if epoch == stop_after:
+                    if 0 < stop_after < epoch:
                         break
+                    interrupted = self._epoch(epoch, loader, asked)
+                    self._end_of(epoch)
+                    if interrupted and epoch < self.recipe.epochs and not self.stopped:
+                        raise StoppedError
             finally:
                 # ends the workers now, not when the garbage collector comes by
                 close = getattr(loader, "close", None)
@@ -203,11 +212,14 @@ class Engine:
         seconds = sum(float(record.get("epoch_time") or 0) for record in self.monitor.history)
         return Outcome(done, *self.best, seconds, self.stopped, finished, self.protocol, summary)
 
-    def _epoch(self, epoch: int, loader: Iterator[Batch], asked: Callable[[], bool]) -> None:
+    def _epoch(self, epoch: int, loader: Iterator[Batch], asked: Callable[[], bool]) -> bool:
+        """The steps of an epoch; True if the run was asked to stop in the last of them, before that it stops at once."""
+        self._use_compiled(True)
         self.alpha = self.task.begin(epoch)
-        self.forward_model.train()
+        self.model.train()
         began, before = time.monotonic(), self.totals.seconds
         told = saved = began
+        stop = False
         for place in range(self.step % self.steps, self.steps):
             losses, norm, stop = self._step(loader, asked())
             now = time.monotonic()
@@ -215,12 +227,13 @@ class Engine:
             if self.processes.first and (now - told >= SECONDS_BETWEEN_EVENTS or place + 1 == self.steps):
                 told = now
                 self._tell_step(epoch, place + 1, losses, norm)
-            if stop:
+            if stop and place + 1 < self.steps:
                 self.save()
                 raise StoppedError
             if now - saved >= 60 * self.recipe.machine.save_minutes and place + 1 < self.steps:
                 self.save()
                 saved = now
+        return stop
 
     def _step(self, loader: Iterator[Batch], stop: bool) -> tuple[dict[str, float], float, bool]:
         """One optimiser step. Returns the losses, the gradients' norm, and whether any process was asked to stop."""
@@ -240,22 +253,34 @@ class Engine:
                 self.on_event(Note(problem, warning=True))
             pixels = batch.network_input(self.device, self.recipe.machine.channels_last)
             with torch.autocast(self.device.type, self.amp or torch.bfloat16, enabled=self.amp is not None):
-                terms = self.task.losses(self.forward_model, pixels, batch.targets.to(self.device))
+                terms = self.task.losses(self.model, pixels, batch.targets.to(self.device))
             total = torch.stack(list(terms.values())).sum() / self.per_step
             self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + term.detach() / self.per_step
+        # losses and flags travel with the gradients, so that all processes see, and decide, the same
+        own = torch.stack([torch.tensor(float(stop), device=self.device), *sums.values()])
+        stopping, *means = self.processes.average_gradients(self.parameters, own).tolist()
+        losses = dict(zip(sums, means, strict=True))
         if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimiser)
-        stop = self.processes.average_gradients(self.parameters, stop)
+            self.scaler.unscale_(self.optimiser)  # after the average, so that all processes skip the same steps
         clip = self.recipe.optimiser.clip
         norm = float(nn.utils.clip_grad_norm_(self.parameters, clip or math.inf))
-        losses = {name: float(value) for name, value in sums.items()}
         loss = sum(losses.values())
         self.step += 1
+        if self.scaler.is_enabled() and math.isfinite(loss) and not math.isfinite(norm):
+            self.scaler.step(self.optimiser)  # float16 overflowed: it skips the step by itself, and lowers its scale
+            self.scaler.update()
+            self.totals.skipped += 1
+            if self.scaler.get_scale() < 1:
+                raise FeatherFaceError(
+                    f"float16 overflows at step {self.step}, whatever the scale; the run is stopped",
+                    "lower --lr, or train with --set machine.amp=bf16",
+                )
+            return losses, norm, stopping > 0
         for finding in self.monitor.check_step(loss, norm, self.step):
             if finding.verdict == "fail":
-                self.on_event(Note(f"step {self.step}: {finding.found}; {finding.fix}", warning=True))
+                self.on_event(Note(f"{finding.found}; {finding.fix}", warning=True))
         if math.isfinite(norm) and math.isfinite(loss):
             self.scaler.step(self.optimiser)
             self.scaler.update()
@@ -265,23 +290,24 @@ class Engine:
             self.totals.steps += 1
             for name, value in losses.items():
                 self.totals.losses[name] = self.totals.losses.get(name, 0.0) + value
-        elif self.scaler.is_enabled() and math.isfinite(loss):
-            self.scaler.step(self.optimiser)  # skips the step by itself, and lowers its scale
+        else:
             self.scaler.update()
             self.totals.skipped += 1
-        else:
-            self.totals.skipped += 1
             self.monitor.non_finite(self._keep_bad_batch(used, losses, norm))
-        return losses, norm, stop
+        return losses, norm, stopping > 0
 
     def _keep_bad_batch(self, used: list[Batch], losses: dict[str, float], norm: float) -> Path:
         """Keep what gave NaN or infinity, for a person to look at."""
-        folder = self.folder.path / "bad_batches"
-        make_folder(folder)
+        folder = make_folder(self.folder.path / "bad_batches")
         path = folder / f"step_{self.step}_process_{self.processes.rank}.pt"
-        parts = [{"pixels": b.pixels, "boxes": b.targets.boxes, "landmarks": b.targets.landmarks} for b in used]
-        torch.save({"step": self.step, "losses": losses, "grad_norm": norm, "batches": parts}, path)
-        self.on_event(Note(f"step {self.step} is skipped: its loss or gradients are not finite; kept in {path}", True))
+        said = f"step {self.step} is skipped: its loss or gradients are not finite"
+        if len(list(folder.iterdir())) >= MOST_BAD_BATCHES:
+            self.on_event(Note(f"{said}; {MOST_BAD_BATCHES} such batches are kept in {folder} already", True))
+            return folder
+        parts = [{"pixels": b.pixels, **vars(b.targets)} for b in used]
+        with replacing(path) as temporary:
+            torch.save({"step": self.step, "losses": losses, "grad_norm": norm, "batches": parts}, temporary)
+        self.on_event(Note(f"{said}; kept in {path}", True))
         return path
 
     def _tell_step(self, epoch: int, place: int, losses: dict[str, float], norm: float) -> None:
@@ -289,10 +315,14 @@ class Engine:
         done = max(1, t.steps + t.skipped)
         per_step = t.seconds / done
         epochs = self.recipe.epochs
-        left = (epochs * self.steps - self.step) * per_step + (epochs - epoch + 1) * self.validation_seconds
+        left = (epochs * self.steps - self.step) * per_step + self._validations_left(epoch) * self.validation_seconds
         speed = done * self.recipe.batch_size * self.per_step / max(t.seconds, 1e-9)
         rate = self.rate.at(self.step - 1)
         self.on_event(Step(self.name, epoch, epochs, place, self.steps, losses, norm, rate, self.alpha, speed, left))
+
+    def _validations_left(self, epoch: int) -> int:
+        every, epochs = self.recipe.validation.every, self.recipe.epochs
+        return sum(1 for e in range(epoch, epochs + 1) if e % every == 0 or e == epochs)
 
     def _end_of(self, epoch: int) -> None:
         """Validate, record, keep the best, ask early stopping, save."""
@@ -310,9 +340,13 @@ class Engine:
             self.task.observe(validation.precision.ap)
         steps = max(1, t.steps)
         means = {name: value / steps for name, value in t.losses.items()}
-        better = validation is not None and (validation.precision.ap > self.best[1])
-        if validation is not None and better:
-            self.best = (epoch, validation.precision.ap, validation.precision.recall)
+        better = False
+        if validation is not None:
+            ap, loss = validation.precision.ap, validation.loss
+            # of equal APs, such as the zeros of the first epochs, the lower loss is better
+            better = ap > self.best[1] or (ap == self.best[1] and loss < self.best_loss)
+            if better:
+                self.best, self.best_loss = (epoch, ap, validation.precision.recall), loss
         if (
             validation is not None
             and recipe.stopping.enabled
@@ -339,7 +373,7 @@ class Engine:
                 epoch_time=t.seconds + (self.validation_seconds if validation else 0.0),
                 extra=extra,
             )
-            if better or (last and self.best[0] == 0):
+            if better or ((last or self.stopped) and self.best[0] == 0):
                 self._save_best(epoch, validation)
             if self.curves is not None:
                 self.curves.add(self.monitor.history[-1])
@@ -349,8 +383,18 @@ class Engine:
         if self.processes.first:
             self.on_event(Epoch(self.name, epoch, recipe.epochs, self.monitor.history[-1], better))
 
+    def _use_compiled(self, on: bool) -> None:
+        """Run the network's two halves compiled, or as they are written; its tensors are the same."""
+        if self.compiled is None:
+            return
+        if on:
+            self.model.pyramid, self.model.predict = self.compiled  # type: ignore[method-assign]
+        elif "pyramid" in vars(self.model):
+            del self.model.pyramid, self.model.predict
+
     def _validate(self) -> Validation:
         """With the averaged weights, on the network itself: its own come back afterwards."""
+        self._use_compiled(False)
         own = {name: t.clone() for name, t in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.state)
         try:
@@ -395,15 +439,8 @@ def _amp(kind: str, device: torch.device) -> torch.dtype | None:
     if kind == "auto":
         if device.type != "cuda":
             return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
-
-
-def _compiled(model: FeatherFace) -> FeatherFace:
-    """The network with its two halves compiled; its tensors are the network's own."""
-    model.pyramid = torch.compile(model.pyramid)  # type: ignore[method-assign]
-    model.predict = torch.compile(model.predict)  # type: ignore[method-assign]
-    return model
 
 
 def _silent(line: str) -> None:

@@ -49,9 +49,9 @@ class RunFolder:
                     f"run folder {path} exists and is not empty",
                     f"go on with --resume {path}, begin anew with --force, or name another with --out",
                 )
-            if not (path / "config.yaml").is_file():
+            if not _is_run(path):
                 raise ConfigError(
-                    f"{path} is not a run folder (it has no config.yaml); --force will not empty it",
+                    f"{path} is not a run folder (no config.yaml of a run is in it); --force will not empty it",
                     "name another with --out",
                 )
             shutil.rmtree(path)
@@ -64,6 +64,8 @@ class RunFolder:
         if not folder.config.is_file():
             reason = "has no config.yaml" if path.is_dir() else "does not exist"
             raise ConfigError(f"--resume {path}: that run folder {reason}", "name the folder that the run printed")
+        for half_written in path.glob(".*.part*"):  # by a run that was killed
+            half_written.unlink()
         return folder
 
     def write_config(self, recipe: Recipe, more: dict[str, Any], command: str) -> None:
@@ -100,10 +102,8 @@ class RunFolder:
         """Replace the checkpoint, whole or not at all: until the new one is on the disk, the old one stays."""
         stream = io.BytesIO()
         torch.save({"schema": CHECKPOINT_SCHEMA, **state}, stream)
-        with replacing(self.last, WeightsError) as temporary, temporary.open("wb") as file:
-            file.write(stream.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        with replacing(self.last, WeightsError) as temporary:
+            temporary.write_bytes(stream.getbuffer())
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, None if the run was stopped before its first. Raises WeightsError for a damaged one."""
@@ -132,6 +132,17 @@ class RunFolder:
             return None
         content: dict[str, Any] = json.loads(self.report.read_text(encoding="utf-8"))
         return content
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run's, by the keys of its config.yaml: other programs call files so too."""
+    config = path / "config.yaml"
+    if not config.is_file():
+        return False
+    try:
+        return {"task", "recipe"} <= load_yaml(config).keys()
+    except ConfigError:
+        return False
 
 
 def next_folder(parent: Path, name: str) -> Path:

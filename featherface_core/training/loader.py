@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.data.augment import augment
-from featherface_core.errors import DataError
+from featherface_core.errors import DataError, FeatherFaceError, first_line
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.pictures import MEAN
 from featherface_core.recipe import AugmentConfig, Recipe
@@ -132,6 +133,19 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
         return picture, faces, problems
 
 
+class _Careful(Dataset[Any]):
+    """The same in a worker: an error travels as a value, since torch would wrap it into a traceback."""
+
+    def __init__(self, pictures: TrainingPictures) -> None:
+        self.pictures = pictures
+
+    def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]] | DataError:
+        try:
+            return self.pictures[key]
+        except DataError as problem:
+            return problem
+
+
 class CachedPictures:
     """A source with its decoded pictures kept in memory, as many as ``gigabytes`` hold; the rest is read each time."""
 
@@ -146,16 +160,18 @@ class CachedPictures:
             except DataError:
                 return None  # said when its turn comes in training
 
+        full = False
         with ThreadPoolExecutor(2) as pool:
             # in blocks, so that little is decoded for which there is no room
             for first in range(0, len(source), 64):
                 block = range(first, min(first + 64, len(source)))
                 for index, picture in zip(block, pool.map(load, block), strict=True):
-                    if picture is not None and picture.nbytes <= room:
+                    full = full or (picture is not None and picture.nbytes > room)
+                    if picture is not None and not full:
                         self.kept[index] = picture
                         room -= picture.nbytes
                 on_event(Progress(block.stop, len(source), "pictures into memory"))
-                if any(self.kept[index] is None for index in block):
+                if full:
                     break
 
     def __len__(self) -> int:
@@ -182,15 +198,28 @@ def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[
         return
     context = "fork" if sys.platform == "linux" else None  # the cache of pictures is shared, not copied
     loader = DataLoader(
-        pictures,
+        _Careful(pictures),
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate_carefully,
         worker_init_fn=_start_worker,
         multiprocessing_context=multiprocessing.get_context(context) if context else None,
         prefetch_factor=PREFETCH,
+        # it draws a seed for its workers when it starts, which must not disturb what a step draws
+        generator=torch.Generator(),
     )
-    yield from loader
+    try:
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+    except RuntimeError as problem:  # torch's word for a worker that is gone
+        if "DataLoader worker" not in str(problem):
+            raise
+        raise FeatherFaceError(
+            f"a process that prepares pictures has died: {first_line(problem)}",
+            "was it out of memory? train with --workers 0, or a smaller machine.cache_gb",
+        ) from None
 
 
 def collate(samples: list[tuple[Picture, Faces, list[str]]]) -> Batch:
@@ -199,12 +228,16 @@ def collate(samples: list[tuple[Picture, Faces, list[str]]]) -> Batch:
     return Batch(pixels, Targets.of([faces for _, faces, _ in samples]), tuple(p for _, _, bad in samples for p in bad))
 
 
+def _collate_carefully(samples: list[Any]) -> Batch | DataError:
+    return next((sample for sample in samples if isinstance(sample, DataError)), None) or collate(samples)
+
+
 def _start_worker(number: int) -> None:
     import signal
 
-    # Ctrl-C reaches every process of a terminal: the main one decides, and ends its workers
+    # signals reach every process of a terminal or a job: the main one decides, and ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
 
 

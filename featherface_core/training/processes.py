@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -34,18 +35,19 @@ class Processes:
             dist.all_reduce(count)
         return count.clamp(min=1) / self.world
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter], flag: bool) -> bool:
-        """Replace all gradients by their mean over the processes; True if ``flag`` is raised in any of them."""
+    def average_gradients(self, parameters: Iterable[nn.Parameter], more: Tensor) -> Tensor:
+        """Replace all gradients by their mean over the processes; returns the mean of ``more`` (n,), sent along with them."""
         if self.world == 1:
-            return flag
+            return more
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients] + [gradients[0].new_tensor([float(flag)])])
+        flat = torch.cat([g.flatten() for g in gradients] + [more.to(gradients[0])])
         dist.all_reduce(flat)
+        flat /= self.world
         place = 0
         for gradient in gradients:
-            gradient.copy_(flat[place : place + gradient.numel()].view_as(gradient) / self.world)
+            gradient.copy_(flat[place : place + gradient.numel()].view_as(gradient))
             place += gradient.numel()
-        return bool(flat[-1] > 0)
+        return flat[place:]
 
     def tell(self, value: Any) -> Any:
         """The first process's ``value``, in all processes."""
@@ -64,6 +66,8 @@ def join(device: str) -> tuple[Processes, torch.device]:
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if name.startswith("cuda:") and world > 1:
+        raise ConfigError(f"--device {name} is one device, and there are {world} processes", "use --device cuda")
     if name == "cuda" and world > 1:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
@@ -71,8 +75,11 @@ def join(device: str) -> tuple[Processes, torch.device]:
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as problem:
         raise ConfigError(f"--device {name!r} cannot be used: {first_line(problem)}", "use --device cpu") from None
+    if world > 1 and chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # what NCCL sends objects from
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        # the others wait while the first validates, however long that takes
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(days=1))
     return Processes(rank, world), chosen
 
 
@@ -107,6 +114,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         """(N, C, H, W) to the same shape."""
         if not self.training:
             return super().forward(x)
+        kind, x = x.dtype, x.float()  # sums over a batch need float32
         total = torch.cat((x.sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])))
         sums = _sum(total)
         count = sums[-1].detach()
@@ -122,7 +130,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(variance * count / (count - 1), momentum)
         scale: Tensor = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(kind)
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Whole runs: ``train`` teaches one network, ``distill`` a student by a teacher, beside a control where wanted."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 import torch
 
 from featherface_core.checkpoint import Weights, load_model, load_start, load_weights, start_from
-from featherface_core.config import ModelConfig, configs_folder
+from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
 from featherface_core.data.open import SYNTHETIC, open_data
 from featherface_core.distill import Teacher
-from featherface_core.errors import ConfigError
+from featherface_core.errors import ConfigError, WeightsError
 from featherface_core.events import Note, Plan, RunEvent, RunListener
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model
@@ -20,7 +21,6 @@ from featherface_core.recipe import Recipe
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.engine import Engine, Outcome
 from featherface_core.training.folder import RunFolder, next_folder
-from featherface_core.training.interrupt import StoppedError
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
@@ -61,7 +61,7 @@ def train(recipe: Recipe, data: str, held_out: str | None, where: Where, on_even
     if recipe.init == "teacher":
         raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
     with _Run(recipe, data, held_out, where, on_event, "train", {}) as run:
-        model, start = run.student()
+        model, start = run.student(run.folder)
         report = run.fitted("model", run.folder, model, start, LabelsTask(recipe.loss, run.processes), recipe)
         run.finish(run.folder, report)
         return report
@@ -85,16 +85,16 @@ def distill(
     the same start, seed, data and epochs. Raises as ``train`` does, and WeightsError for weights of another network.
     """
     kept = {
-        "teacher": teacher,
+        "teacher": _kept_name(teacher),
         "teacher_weights": str(teacher_weights.resolve()) if teacher_weights else None,
         "control": control,
         "teacher_epochs": teacher_epochs,
     }
     config = resolve_model(teacher)
-    given = load_weights(teacher_weights, config) if teacher_weights else None
+    given = _teacher_file(teacher_weights, config) if teacher_weights else None
+    schedule = _alpha(recipe)
+    check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
     with _Run(recipe, data, held_out, where, on_event, "distill", kept) as run:
-        d = recipe.distill
-        schedule = _alpha(recipe)
         distils = schedule.distils
         run.tell_plan(
             "distill",
@@ -109,16 +109,17 @@ def distill(
             taught, row, protocol = run.teacher(config, given, teacher_epochs)
         else:
             taught, row, protocol = None, None, ""
-        model, start = run.student(taught)
+        model, start = run.student(run.folder, taught)
         if taught is None or not distils:
             task: Task = LabelsTask(recipe.loss, run.processes)
         else:
-            task = DistillTask(recipe.loss, d, Teacher(taught), model.config.width, schedule, run.processes)
+            width, frozen = model.config.width, Teacher(taught)
+            task = DistillTask(recipe.loss, recipe.distill, frozen, width, schedule, run.processes, recipe.seed)
         student = run.fitted("student", run.folder, model, start, task, recipe)
         rows = [student.network] + ([row] if row else [])
         beside: TrainReport | None = None
         if control and student.finished:
-            model, start = run.student(taught)
+            model, start = run.student(RunFolder(run.folder.path / "control"), taught)
             plain = LabelsTask(recipe.loss, run.processes)
             beside = run.part("control", model, start, plain, recipe)
             rows.append(beside.network)
@@ -138,35 +139,42 @@ def distill(
         return report
 
 
-def resume(path: Path, task: str, stop_after: int, on_event: RunListener) -> TrainReport | DistillReport:
+def resume(
+    path: Path, task: str, stop_after: int, on_event: RunListener, machine: Mapping[str, Any] | None = None
+) -> TrainReport | DistillReport:
     """Go on with the run in the folder ``path``, with the recipe and the data that it keeps.
 
-    task: ``train`` or ``distill``. Raises ConfigError if it is no run folder of that task, or its run is finished.
+    task: ``train`` or ``distill``. machine: values of MachineConfig that replace those kept, such as ``workers``. Raises
+    ConfigError if it is no run folder of that task, or its run is finished.
     """
     folder = RunFolder.existing(path)
-    if folder.read_report() is not None:
-        raise ConfigError(f"the run in {path} is finished", f"its weights are {folder.best}; begin another with --out")
     recipe, kept = folder.read_config()
+    if "part_of" in kept:
+        raise ConfigError(f"the run in {path} is a part of another", f"featherface distill --resume {kept['part_of']}")
     if kept.get("task") != task:
         raise ConfigError(f"the run in {path} is not of {task}", f"featherface {kept.get('task')} --resume {path}")
+    if folder.read_report() is not None:
+        raise ConfigError(f"the run in {path} is finished", f"its weights are {folder.best}; begin another with --out")
+    needed = ["data", "val"] + (
+        ["teacher", "teacher_weights", "control", "teacher_epochs"] if task == "distill" else []
+    )
+    if missing := [key for key in needed if key not in kept]:
+        raise ConfigError(f"{folder.config} lacks the key {missing[0]!r}", "put it back, or begin anew with --force")
+    recipe = with_values(recipe, {"machine": dict(machine or {})}, "the command line")
     where = Where(path, True, False, stop_after)
-    try:
-        if kept["task"] == "train":
-            return train(recipe, kept["data"], kept["val"], where, on_event)
-        weights = kept["teacher_weights"]
-        return distill(
-            recipe,
-            kept["data"],
-            kept["val"],
-            kept["teacher"],
-            Path(weights) if weights else None,
-            kept["control"],
-            kept["teacher_epochs"],
-            where,
-            on_event,
-        )
-    except KeyError as missing:
-        raise ConfigError(f"{folder.config} lacks the key {missing}", "begin anew with --force") from None
+    if task == "train":
+        return train(recipe, kept["data"], kept["val"], where, on_event)
+    return distill(
+        recipe,
+        kept["data"],
+        kept["val"],
+        kept["teacher"],
+        Path(kept["teacher_weights"]) if kept["teacher_weights"] else None,
+        kept["control"],
+        kept["teacher_epochs"],
+        where,
+        on_event,
+    )
 
 
 class _Run:
@@ -194,14 +202,11 @@ class _Run:
             torch.set_num_threads(recipe.machine.threads)
         # a wrong name or file is said before any picture is read, and before there is a folder
         config = resolve_model(recipe.model)
-        if recipe.init not in ("random", "teacher"):
+        if recipe.init not in ("random", "teacher") and not where.resume:
             load_start(build_model(config), recipe.init)
         self.source, self.held_out = open_data(data, held_out, self.on_event)
         self.data_names = self.source.name
         self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
-        cache = recipe.machine.cache_gb
-        if cache:
-            self.source = CachedPictures(self.source, cache, self.on_event)
 
     def _folder(self, name: str, task: str, data: str, held_out: str | None, kept: dict[str, Any]) -> RunFolder:
         where = self.where
@@ -212,24 +217,31 @@ class _Run:
             else:
                 folder = RunFolder.create(where.out or next_folder(RUNS, name), where.force)
                 more = {"task": task, "data": _absolute(data), "val": _absolute(held_out), **kept}
-                folder.write_config(self.recipe, more, where.command)
+                recipe = replace(self.recipe, model=_kept_name(self.recipe.model), init=_kept_name(self.recipe.init))
+                folder.write_config(recipe, more, where.command)
             folder.write_environment(self.device, self.processes.world)
         return RunFolder(Path(self.processes.tell(str(folder.path) if self.processes.first else None)))
 
     def __enter__(self) -> "_Run":
+        if self.recipe.machine.cache_gb:
+            try:
+                self.source = CachedPictures(self.source, self.recipe.machine.cache_gb, self.on_event)
+            except KeyboardInterrupt:
+                self.__exit__(KeyboardInterrupt)
+                raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None and issubclass(kind, StoppedError):
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
             go_on = f"featherface {self.task} --resume {self.folder.path}"
-            self.on_event(Note(f"stopped, and saved; go on with: {go_on}", warning=True))
+            self.on_event(Note(f"stopped; go on with: {go_on}", warning=True))
         leave()
 
-    def student(self, teacher: FeatherFace | None = None) -> tuple[FeatherFace, str]:
-        """The network to be trained, at its start, and the start in words."""
+    def student(self, folder: RunFolder, teacher: FeatherFace | None = None) -> tuple[FeatherFace, str]:
+        """The network to be trained in ``folder``, at its start, and the start in words; its checkpoint overrides both."""
         model = build_model(resolve_model(self.recipe.model), seed=self.recipe.seed)
         init = self.recipe.init
-        if init == "random":
+        if init == "random" or (self.where.resume and folder.last.is_file()):
             return model, f"random (seed {self.recipe.seed})"
         if init == "teacher":
             assert teacher is not None
@@ -275,10 +287,13 @@ class _Run:
             return TrainReport(**{**old, "network": NetworkRow(**old["network"])})
         if self.processes.first and not folder.config.is_file():
             path.mkdir(exist_ok=True)
-            folder.write_config(recipe, {"task": "train", "data": self.data_names}, f"part of {self.folder.path}")
+            folder.write_config(
+                recipe, {"task": "train", "part_of": str(self.folder.path)}, f"part of {self.folder.path}"
+            )
             folder.write_environment(self.device, self.processes.world)
         report = self.fitted(role, folder, model, start, task, recipe)
         self.finish(folder, report)
+        self.processes.tell(None)  # until the first has written its weights, the others must not read them
         return report
 
     def fitted(
@@ -304,7 +319,7 @@ class _Run:
         self.tell_plan(
             role,
             [
-                ("network", f"{model.config.name}, start: {start}"),
+                ("network", f"{model.config.name}, start: {engine.start}"),
                 ("data", f"{len(self.source):,} pictures of {self.source.name}"),
                 (
                     "epochs",
@@ -317,7 +332,7 @@ class _Run:
         )
         # --stop-after counts the epochs of the run that was asked for, not those of its teacher or control
         outcome = engine.fit(self.where.stop_after if folder.path == self.folder.path else 0)
-        return self._report(role, folder, model.config, start, recipe, outcome)
+        return self._report(role, folder, model.config, engine.start, recipe, outcome)
 
     def _report(
         self, role: str, folder: RunFolder, config: ModelConfig, start: str, recipe: Recipe, outcome: Outcome
@@ -344,6 +359,15 @@ class _Run:
     def tell_plan(self, role: str, rows: list[tuple[str, str]]) -> None:
         """Say what is going to be done."""
         self.on_event(Plan(role, tuple(rows)))
+
+
+def _teacher_file(path: Path, config: ModelConfig) -> Weights:
+    """The teacher's weights, or an error in the words of this command."""
+    try:
+        return load_weights(path, config)
+    except WeightsError as problem:
+        hint = problem.hint.replace(", or leave --model out", "").replace("--model", "--teacher")
+        raise WeightsError(problem.message, hint, problem.details) from None
 
 
 def _alpha(recipe: Recipe) -> AlphaSchedule:
@@ -388,6 +412,11 @@ def _difference(student: NetworkRow, other: NetworkRow | None) -> float | None:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _kept_name(name: str) -> str:
+    """A file's name so that it is found from any folder; a word, such as a variant's name, as it is."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
 def _absolute(data: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from featherface_core.distill import Adapters, DistillationLoss, Teacher
@@ -79,15 +80,19 @@ class DistillTask:
         student_width: int,
         schedule: AlphaSchedule,
         processes: Processes,
+        seed: int = 0,
     ) -> None:
         self.criterion = MultiBoxLoss(loss, processes.share)
         self.teaching = DistillationLoss(config, processes.share)
         self.teacher, self.schedule = teacher, schedule
         self.alpha = 0.0
         wanted = config.features != "none" and config.feature > 0
-        self.companions: nn.Module = (
-            Adapters(student_width, teacher.config.width) if wanted and schedule.distils else nn.ModuleList()
-        )
+        # from the seed alone: the same in all processes, and in a run that is resumed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.companions: nn.Module = (
+                Adapters(student_width, teacher.config.width) if wanted and schedule.distils else nn.ModuleList()
+            )
 
     def begin(self, epoch: int) -> float | None:
         """Alpha of this epoch."""
