@@ -19,7 +19,14 @@ data_app = typer.Typer(
 
 @data_app.callback(invoke_without_command=True)
 def data(ctx: typer.Context) -> None:
-    """Check, convert, count and look at labelled faces: RetinaFace, WIDER FACE, COCO, YOLO and Pascal VOC labels."""
+    """Check, convert, count and look at labelled faces: RetinaFace, WIDER FACE, COCO, YOLO and Pascal VOC labels.
+
+    Examples:
+
+        featherface data check faces/
+
+        featherface data preview faces/
+    """
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
 

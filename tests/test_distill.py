@@ -150,7 +150,7 @@ def test_alpha_divides_between_labels_and_teacher() -> None:
         torch.manual_seed(0)
         task = DistillTask(LossConfig(), DistillConfig(), teacher, 32, schedule, Processes())
         task.begin(1)
-        found[alpha] = {k: float(v) for k, v in task.losses(student, pixels, targets).items()}
+        found[alpha] = {k: float(v.detach()) for k, v in task.losses(student, pixels, targets).items()}
     for name, value in found[0.5].items():
         factor = 2.0 if name.startswith("teacher/") else 0.5 / 0.75
         assert value == pytest.approx(found[0.25][name] * factor, rel=1e-4), name

@@ -49,7 +49,10 @@ def problem(command: str) -> str:
             rest = list(dropwhile(lambda word: word.startswith("-"), words))  # the options before a command are flags
             if rest and rest[0] not in PLANNED:
                 name, known, arguments = GROUP.resolve_command(context, rest)
-                known.make_context(name, arguments, parent=context)
+                inner = known.make_context(name, arguments, parent=context)
+                if isinstance(known, typer.core.TyperGroup) and arguments:  # data check
+                    name, known, arguments = known.resolve_command(inner, arguments)
+                    known.make_context(name, arguments, parent=inner)
     except typer.BadParameter:
         return ""  # a word like N or SIZE where a number goes, or a path left out: the names are known
     except typer.Exit:
@@ -71,22 +74,24 @@ def test_a_documented_command_exists_with_its_options(document: Path, command: s
     assert problem(command) == "", f"{document.relative_to(ROOT)}: {command}"
 
 
-@pytest.mark.parametrize("name", GROUP.commands)
+PARTS = dict(GROUP.commands) | {f"data {name}": part for name, part in GROUP.commands["data"].commands.items()}
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_the_examples_in_the_help_exist_with_their_options(name: str) -> None:
-    examples = [
-        line.strip() for line in str(GROUP.commands[name].help).splitlines() if line.strip().startswith("feath")
-    ]
+    examples = [line.strip() for line in str(PARTS[name].help).splitlines() if line.strip().startswith("feath")]
     assert examples
     assert [problem(example) for example in examples] == [""] * len(examples)
 
 
 def test_the_test_above_sees_what_does_not_exist() -> None:
     text = """
-Inline `featherface params --modell v1` and `featherface parms`; `featherface train --alpha 1` is planned.
+Inline `featherface params --modell v1` and `featherface parms`; `featherface eval --alpha 1` is planned.
 
 ```bash
 $ featherface detect a.jpg --weights FILE --size N \\
     --colour red   # a comment with --nonsense
+featherface data chekc faces/
 cd x && .venv/bin/featherface export --test-sizes | head -1
 featherface detect
 echo featherface bogus
@@ -97,11 +102,11 @@ featherface bogus
 ```
 """
     found = commands(text)
-    assert len(found) == 6
-    assert [bool(problem(command)) for command in found] == [True, False, False, True, True, False]
+    assert len(found) == 7
+    assert [bool(problem(command)) for command in found] == [True, True, False, False, True, True, False]
     assert "--colour" in problem(found[0])
-    assert "--modell" in problem(found[3])
-    assert "parms" in problem(found[4])
+    assert "--modell" in problem(found[4])
+    assert "parms" in problem(found[5])
 
 
 def test_every_command_is_in_the_readme() -> None:

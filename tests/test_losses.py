@@ -256,7 +256,7 @@ def test_the_loss_of_a_batch_is_that_of_its_pictures_weighted_by_their_positives
     for n, boxes in enumerate(pictures):
         one = MultiBoxLoss(config)(tuple(o[n : n + 1] for o in outputs), targets_of(boxes), SIDE, SIDE)
         count = len(one.matches.positive)
-        total += count * float(one.terms["box"] + one.terms["cls"])
+        total += count * float((one.terms["box"] + one.terms["cls"]).detach())
         positives += count
     assert len(whole.matches.positive) == positives
-    assert float(whole.terms["box"] + whole.terms["cls"]) == pytest.approx(total / positives, rel=1e-5)
+    assert float((whole.terms["box"] + whole.terms["cls"]).detach()) == pytest.approx(total / positives, rel=1e-5)
