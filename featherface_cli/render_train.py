@@ -33,8 +33,9 @@ def show_distill(report: DistillReport) -> None:
 
 
 def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
-    columns = ("network", "model", "AP", "recall", "parameters", "MACs at 640", "best epoch", "time")
+    columns = ("network", "model", "AP", "recall", "parameters", "MACs", "epoch", "time")
     made = table(*columns, title=title, right=columns[2:])
+    made.columns[0].no_wrap = True
     for n in networks:
         best = f"{n.best_epoch} of {n.epochs}" if n.trained else "given"
         made.add_row(
@@ -49,6 +50,8 @@ def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
             style="bold" if n.role in ("student", "model") else "",
         )
     stdout.print(made)
+    said = "epoch: of the best validation. MACs: one 640x640 picture, deformable products included."
+    stdout.print(Text(said, style="dim"))
 
 
 def _points(difference: float) -> Text:

@@ -39,7 +39,7 @@ class _Display:
             TextColumn("{task.fields[more]}"),
         )
         self.task = self.bar.add_task("starting", total=None, more="")
-        self.detail = Text(no_wrap=True, overflow="ellipsis")
+        self.detail = Text()
         self.screen = Group(self.bar, self.detail)
 
     def warn(self, event: RunEvent) -> None:
@@ -66,11 +66,12 @@ class _Display:
         more = f"{event.images_per_second:.0f} pictures/s  ETA {clock(event.eta)}"
         where = f"{event.run} {event.epoch}/{event.epochs}"
         self.bar.update(self.task, description=where, completed=event.step, total=event.steps, more=more)
-        parts = [f"{name} {value:.2f}" for name, value in event.losses.items()]
-        parts += [f"gradient {event.grad_norm:.1f}", f"lr {event.learning_rate:.1e}"]
+        parts = [f"gradient {event.grad_norm:.1f}", f"lr {event.learning_rate:.1e}"]
         if event.alpha is not None:
             parts.append(f"alpha {event.alpha:.2f}")
-        self.detail.plain = "  ".join(parts)
+        # no-break spaces keep a name and its number on one line
+        losses = [f"{name}\u00a0{value:.2f}" for name, value in event.losses.items()]
+        self.detail.plain = "  ".join([*(part.replace(" ", "\u00a0") for part in parts), *losses])
 
     def _epoch(self, event: Epoch) -> None:
         r = event.record

@@ -49,7 +49,7 @@ def fingerprint() -> str:
 def test_it_is_a_picture_source() -> None:
     source: PictureSource = SyntheticFaces(2000)
     assert len(source) == 2000
-    assert source.name == "synthetic (2,000 pictures, seed 0)"
+    assert source.name == "synthetic (seed 0)"
 
 
 @settings(max_examples=25, deadline=None)

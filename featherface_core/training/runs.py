@@ -101,7 +101,7 @@ def distill(
             [
                 ("teacher", config.name),
                 ("student", recipe.model),
-                ("alpha", schedule.describe()),
+                ("alpha", schedule.describe().removeprefix("alpha ")),
                 *_alpha_rows(schedule),
             ],
         )
@@ -128,7 +128,7 @@ def distill(
             tuple(rows),
             student.protocol or protocol,
             run.data_names,
-            schedule.describe(),
+            schedule.describe().removeprefix("alpha "),
             student.finished and (not control or (beside is not None and beside.finished)),
             student.stopped,
             _difference(student.network, row),
@@ -269,9 +269,7 @@ class _Run:
             init="random" if self.recipe.init == "teacher" else self.recipe.init,
             epochs=epochs or self.recipe.epochs,
         )
-        self.on_event(
-            Note(f"no teacher weights are named: a {config.name} is trained first, for {recipe.epochs} epochs")
-        )
+        self.on_event(Note(f"no teacher weights are named: a {config.name} is trained first (epochs: {recipe.epochs})"))
         model = build_model(config, seed=recipe.seed)
         start = f"random (seed {recipe.seed})" if recipe.init == "random" else load_start(model, recipe.init)
         report = self.part("teacher", model, start, LabelsTask(recipe.loss, self.processes), recipe)

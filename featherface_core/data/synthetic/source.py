@@ -35,7 +35,7 @@ class SyntheticFaces:
         self.count = count
         self.seed = seed
         self.size = size
-        self.name = f"synthetic ({count:,} pictures, seed {seed})"
+        self.name = f"synthetic (seed {seed})"
 
     def __len__(self) -> int:
         return self.count
