@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces, Picture
@@ -482,6 +482,7 @@ def test_mixup_keeps_all_faces_and_weighs_them_as_it_blends(seed: int) -> None:
 
 
 @given(seeds)
+@example(716031580)  # a window so narrow that it shows a face's centre, and less than a fifth of it
 @settings(max_examples=200)
 def test_cutmix_weighs_faces_by_the_share_of_them_that_is_seen(seed: int) -> None:
     rng = rng_of(seed)
@@ -505,7 +506,6 @@ def test_cutmix_weighs_faces_by_the_share_of_them_that_is_seen(seed: int) -> Non
             if abs(share - 0.2) < 1e-6 or abs(share - 0.5) < 1e-6:
                 continue  # on a limit
             if share < 0.2:
-                # a face of the front one whose centre is in view always has a fifth in view or more
                 assert row is None
                 continue
             assert row is not None

@@ -219,7 +219,7 @@ def cutmix(a: tuple[Picture, Faces], b: tuple[Picture, Faces], rng: np.random.Ge
         (behind.weights * (1 - hidden)).astype(np.float32),
     ).select(hidden < 1 - VISIBLE)
     shown = _share_inside(infront.boxes, window)
-    infront = _weighted(infront, shown)
+    infront = _weighted(infront, shown).select(shown >= VISIBLE)  # a narrow window may hold little but a centre
     return picture, concatenate([behind, within(infront, *window.tolist())])
 
 
