@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from featherface_cli.data import data_app
+from featherface_cli.detector import open_detector, open_source
+from featherface_cli.eval import evaluate
 from featherface_cli.options import (
     JsonOption,
     ModelOption,
@@ -26,7 +28,6 @@ from featherface_core.config import (
     UNTRAINED,
     DetectConfig,
     ExportConfig,
-    ModelConfig,
     PostprocessConfig,
     parse_overrides,
     parse_sizes,
@@ -34,7 +35,7 @@ from featherface_core.config import (
 from featherface_core.errors import ConfigError, FeatherFaceError
 
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment] # click's, wherever typer keeps it
-PLANNED = ("eval", "bench")
+PLANNED = ("bench",)
 
 
 class Group(TyperGroup):
@@ -45,7 +46,7 @@ class Group(TyperGroup):
         if args and args[0] in PLANNED:
             raise FeatherFaceError(
                 f"'featherface {args[0]}' is not part of version {__version__} yet",
-                "this version has params, detect, train, distill, data, export and doctor; see the README for what comes next",
+                "this version has params, detect, train, distill, eval, data, export and doctor; the README says more",
             )
         return super().resolve_command(ctx, args)
 
@@ -184,7 +185,7 @@ def detect(
     from featherface_core.detect_files import as_line, detect_files
 
     config = DetectConfig(size, batch, PostprocessConfig(score, nms, top_k), device, threads)
-    detector = _detector(weights, onnx, model, config, quiet)
+    detector, _ = open_detector(weights, onnx, model, device, threads, quiet)
 
     def tell(result: Any) -> None:
         if as_json:
@@ -204,6 +205,7 @@ def detect(
 
 app.command()(train)
 app.command()(distill)
+app.command("eval")(evaluate)
 app.add_typer(data_app, name="data")
 
 
@@ -275,7 +277,7 @@ def export(
         raise ConfigError(f"--out {out} does not end as {form} files do", f"use {suffixes[0]}, or another --format")
     if out is not None and weights and out.resolve() == Path(weights).resolve():
         raise ConfigError(f"--out {out} is the weights file itself", "give the new file another name")
-    source = _source(weights, model, "v2", quiet)
+    source = open_source(weights, model, "v2", quiet)
     if form == "onnx":
         from featherface_core.onnx.export import export as run
 
@@ -344,44 +346,6 @@ def doctor(
     render.print_json(report, "doctor", {"counts": report.counts}) if as_json else render.show_doctor(report)
     if report.counts["fail"] or (strict and report.counts["warn"]):
         raise typer.Exit(1)
-
-
-def _source(weights: str | None, model: str | None, default: str, quiet: bool) -> Any:
-    """Weights as read, or an untrained network, said so."""
-    from featherface_cli.render import note
-    from featherface_core.checkpoint import load_weights
-    from featherface_core.models.variants import build_model, resolve_model
-
-    expect: ModelConfig | None = resolve_model(model) if model else None
-    if weights and weights != UNTRAINED:
-        return load_weights(weights, expect)
-    config = expect or resolve_model(default)
-    note(f"no trained weights: this {config.name} is a random network (seed 0) and finds no faces", quiet)
-    return build_model(config, seed=0)
-
-
-def _detector(weights: str | None, onnx: Path | None, model: str | None, config: DetectConfig, quiet: bool) -> Any:
-    from featherface_core.detect import OnnxDetector, TorchDetector
-
-    if onnx is not None:
-        if weights or model:
-            raise ConfigError(
-                "--onnx brings its own network; --weights and --model do not go with it", "leave them out"
-            )
-        return OnnxDetector(onnx, config.threads)
-    if weights is None:
-        raise ConfigError(
-            "no weights are named, and none ship with this version yet",
-            "add --weights FILE or --onnx FILE; --weights untrained runs a random network",
-        )
-    source = _source(weights, model, "v1", quiet)
-    from featherface_core.checkpoint import Weights, model_of
-
-    if isinstance(source, Weights):
-        return TorchDetector(
-            model_of(source), config.device, config.threads, f"{source.path.name} (sha256 {source.sha256[:12]})"
-        )
-    return TorchDetector(source, config.device, config.threads, UNTRAINED)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +28,11 @@ ModelOption = Annotated[
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads; 0 lets the runtime choose.")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for what is written.")]
+
+
+def command_line() -> str:
+    """What was typed, for a run's folder."""
+    return "featherface " + shlex.join(sys.argv[1:])
 
 
 def with_optional_value(option: str, value: str) -> type[TyperCommand]:

@@ -2,13 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featherface_cli import train_options as o
-from featherface_cli.options import JsonOption, QuietOption
+from featherface_cli.options import JsonOption, QuietOption, command_line
 from featherface_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from featherface_core.events import RunListener
 
 SYNTHETIC = "synthetic"
 
@@ -65,8 +70,6 @@ def train(
 
         featherface train --resume runs/v2-train-1
     """
-    from featherface_cli.training_display import training_display
-    from featherface_core.training.processes import is_first
     from featherface_core.training.runs import Where, default_recipe
     from featherface_core.training.runs import resume as go_on
     from featherface_core.training.runs import train as run
@@ -93,20 +96,17 @@ def train(
     machine = {key: options[f"machine.{key}"] for key in ("device", "threads", "workers")}
     if resume is not None:
         _alone(data, val, recipe, overrides, out, force, options)
-        if nproc > 1:
-            _launch(nproc)
-            return
-        with training_display(quiet or as_json or not is_first(), monitor) as listen:
-            report: Any = go_on(resume, "train", stop_after, listen, _given(machine))
+
+        def work(listen: "RunListener") -> Any:
+            return go_on(resume, "train", stop_after, listen, _given(machine))
     else:
         made = o.make_recipe(recipe or default_recipe(model or "v2", data), options, overrides)
-        where = Where(out, False, force, stop_after, _command())
-        if nproc > 1:
-            _launch(nproc)
-            return
-        with training_display(quiet or as_json or not is_first(), monitor) as listen:
-            report = run(made, data, val, where, listen)
-    _show(report, "train", as_json)
+        where = Where(out, False, force, stop_after, command_line())
+
+        def work(listen: "RunListener") -> Any:
+            return run(made, data, val, where, listen)
+
+    _carry_out(work, "train", nproc, quiet, monitor, as_json)
 
 
 def distill(
@@ -224,9 +224,7 @@ def distill(
 
         featherface distill --resume runs/v2-distill-1
     """
-    from featherface_cli.training_display import training_display
     from featherface_core.training.alpha import parse_alpha
-    from featherface_core.training.processes import is_first
     from featherface_core.training.runs import Where, default_recipe
     from featherface_core.training.runs import distill as run
     from featherface_core.training.runs import resume as go_on
@@ -278,20 +276,17 @@ def distill(
                 "--control": control or None,
             },
         )
-        if nproc > 1:
-            _launch(nproc)
-            return
-        with training_display(quiet or as_json or not is_first(), monitor) as listen:
-            report: Any = go_on(resume, "distill", stop_after, listen, _given(machine))
+
+        def work(listen: "RunListener") -> Any:
+            return go_on(resume, "distill", stop_after, listen, _given(machine))
     else:
         made = o.make_recipe(recipe or default_recipe(student or "v2", data), options, overrides)
-        where = Where(out, False, force, stop_after, _command())
-        if nproc > 1:
-            _launch(nproc)
-            return
-        with training_display(quiet or as_json or not is_first(), monitor) as listen:
-            report = run(made, data, val, teacher, teacher_weights, control, teacher_epochs, where, listen)
-    _show(report, "distill", as_json)
+        where = Where(out, False, force, stop_after, command_line())
+
+        def work(listen: "RunListener") -> Any:
+            return run(made, data, val, teacher, teacher_weights, control, teacher_epochs, where, listen)
+
+    _carry_out(work, "distill", nproc, quiet, monitor, as_json)
 
 
 def _options(
@@ -363,26 +358,26 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}
 
 
-def _show(report: Any, command: str, as_json: bool) -> None:
+def _carry_out(
+    work: "Callable[[RunListener], Any]", command: str, nproc: int, quiet: bool, monitor: bool, as_json: bool
+) -> None:
+    """Do the work here, or again in ``nproc`` processes, and show its report."""
     from featherface_cli import render
     from featherface_cli.render_train import show_distill, show_train
+    from featherface_cli.training_display import training_display
     from featherface_core.training.processes import is_first
 
+    if nproc > 1:
+        _launch(nproc)
+        return
+    with training_display(quiet or as_json or not is_first(), monitor) as listen:
+        report = work(listen)
     if not is_first():
         return
     if as_json:
         render.print_json(report, command)
-    elif command == "train":
-        show_train(report)
     else:
-        show_distill(report)
-
-
-def _command() -> str:
-    """What was typed, for the run's folder."""
-    import shlex
-
-    return "featherface " + shlex.join(sys.argv[1:])
+        (show_train if command == "train" else show_distill)(report)
 
 
 def _launch(nproc: int) -> None:

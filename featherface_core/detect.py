@@ -68,8 +68,17 @@ class Detector:
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
         """Prepared pictures of one shape, (N, 3, h, w), to faces in pixels of the original pictures."""
-        anchors = _anchors(*pixels.shape[2:], self.strides, self.anchor_sizes)
-        outputs = self.network.run(pixels)
+        return self.decode(self.network.run(pixels), (pixels.shape[2], pixels.shape[3]), scales, post)
+
+    def decode(
+        self,
+        outputs: tuple[Floats, Floats, Floats],
+        shape: tuple[int, int],
+        scales: Sequence[tuple[float, float]],
+        post: PostprocessConfig,
+    ) -> list[Detections]:
+        """The network's outputs for prepared pictures of ``shape`` (height, width) to faces, as ``run`` gives them."""
+        anchors = _anchors(*shape, self.strides, self.anchor_sizes)
         found = []
         for regressions, scores, landmarks, scale in zip(*outputs, scales, strict=True):
             face_boxes, face_scores, points = boxes.postprocess(

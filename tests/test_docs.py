@@ -86,7 +86,7 @@ def test_the_examples_in_the_help_exist_with_their_options(name: str) -> None:
 
 def test_the_test_above_sees_what_does_not_exist() -> None:
     text = """
-Inline `featherface params --modell v1` and `featherface parms`; `featherface eval --alpha 1` is planned.
+Inline `featherface params --modell v1` and `featherface parms`; `featherface bench --alpha 1` is planned.
 
 ```bash
 $ featherface detect a.jpg --weights FILE --size N \\

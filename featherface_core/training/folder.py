@@ -7,9 +7,6 @@ finished), samples/ (what the network was shown).
 
 import io
 import json
-import os
-import platform
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +16,10 @@ import torch
 
 from featherface_core.config import load_yaml, with_values
 from featherface_core.errors import ConfigError, WeightsError, first_sentence
-from featherface_core.files import make_folder, replacing, write_text
+from featherface_core.files import replacing, write_text
+from featherface_core.machine import machine_facts
 from featherface_core.recipe import Recipe, as_mapping
-from featherface_core.version import __version__
+from featherface_core.run_folder import existing_folder, fresh_folder
 
 CHECKPOINT_SCHEMA = 1
 
@@ -41,32 +39,12 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, force: bool = False) -> "RunFolder":
         """A new, empty folder. Raises ConfigError if it holds anything, unless ``force`` says that it may go."""
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"--out {path} is a file", "name a folder for the run")
-        if path.is_dir() and any(path.iterdir()):
-            if not force:
-                raise ConfigError(
-                    f"run folder {path} exists and is not empty",
-                    f"go on with --resume {path}, begin anew with --force, or name another with --out",
-                )
-            if not _is_run(path):
-                raise ConfigError(
-                    f"{path} is not a run folder (no config.yaml of a run is in it); --force will not empty it",
-                    "name another with --out",
-                )
-            shutil.rmtree(path)
-        return cls(make_folder(path, ConfigError))
+        return cls(fresh_folder(path, force, {"task", "recipe"}))
 
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
         """The folder of an earlier run. Raises ConfigError if it is none."""
-        folder = cls(path)
-        if not folder.config.is_file():
-            reason = "has no config.yaml" if path.is_dir() else "does not exist"
-            raise ConfigError(f"--resume {path}: that run folder {reason}", "name the folder that the run printed")
-        for half_written in path.glob(".*.part*"):  # by a run that was killed
-            half_written.unlink()
-        return folder
+        return cls(existing_folder(path))
 
     def write_config(self, recipe: Recipe, more: dict[str, Any], command: str) -> None:
         """Keep the recipe as resolved, with ``more`` keys (data, task) beside it."""
@@ -83,14 +61,9 @@ class RunFolder:
 
     def write_environment(self, device: torch.device, world: int) -> None:
         """Keep what the run ran on."""
-        facts = {
-            "featherface": __version__,
-            "python": platform.python_version(),
+        facts = machine_facts() | {
             "torch": torch.__version__,
-            "platform": platform.platform(),
-            "processor": _processor(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "cpus": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
             "processes": world,
@@ -132,30 +105,3 @@ class RunFolder:
             return None
         content: dict[str, Any] = json.loads(self.report.read_text(encoding="utf-8"))
         return content
-
-
-def _is_run(path: Path) -> bool:
-    """Whether a folder is a run's, by the keys of its config.yaml: other programs call files so too."""
-    config = path / "config.yaml"
-    if not config.is_file():
-        return False
-    try:
-        return {"task", "recipe"} <= load_yaml(config).keys()
-    except ConfigError:
-        return False
-
-
-def next_folder(parent: Path, name: str) -> Path:
-    """``parent/name-1``, or the first number that is free."""
-    number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
-    return parent / f"{name}-{number}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

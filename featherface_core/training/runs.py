@@ -18,17 +18,16 @@ from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.params import measure
 from featherface_core.recipe import Recipe
+from featherface_core.run_folder import RUNS, next_folder
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.engine import Engine, Outcome
-from featherface_core.training.folder import RunFolder, next_folder
+from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
 from featherface_core.training.samples import save_samples
 from featherface_core.training.tasks import DistillTask, LabelsTask, Task
 from featherface_core.training.validation import describe, validate
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,66 @@
+"""From --weights, --onnx and --model to the network that a command runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featherface_core.config import UNTRAINED, ModelConfig
+from featherface_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from featherface_core.detect import Detector
+    from featherface_core.evaluation.report import Subject
+
+
+def open_source(weights: str | None, model: str | None, default: str, quiet: bool) -> Any:
+    """Weights as read, or an untrained network, said so."""
+    from featherface_cli.render import note
+    from featherface_core.checkpoint import load_weights
+    from featherface_core.models.variants import build_model, resolve_model
+
+    expect: ModelConfig | None = resolve_model(model) if model else None
+    if weights and weights != UNTRAINED:
+        return load_weights(weights, expect)
+    config = expect or resolve_model(default)
+    note(f"no trained weights: this {config.name} is a random network (seed 0) and finds no faces", quiet)
+    return build_model(config, seed=0)
+
+
+def open_detector(
+    weights: str | None, onnx: Path | None, model: str | None, device: str, threads: int, quiet: bool
+) -> "tuple[Detector, Subject]":
+    """The detector and what there is to say of it. Raises ConfigError, WeightsError."""
+    from featherface_core.detect import OnnxDetector, TorchDetector
+    from featherface_core.evaluation.report import Subject
+
+    if onnx is not None:
+        import hashlib
+
+        from featherface_core.config import with_values
+        from featherface_core.models.budget import count_parameters
+
+        if weights or model:
+            raise ConfigError(
+                "--onnx brings its own network; --weights and --model do not go with it", "leave them out"
+            )
+        found = OnnxDetector(onnx, threads)
+        config = with_values(ModelConfig(), found.description["model"], str(onnx))
+        digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
+        parameters = sum(count_parameters(config).values())
+        words = f"{onnx.name}, of {found.weights}"
+        return found, Subject(found.model, words, digest, found.backend, "cpu", parameters)
+    if weights is None:
+        raise ConfigError(
+            "no weights are named, and none ship with this version yet",
+            "add --weights FILE or --onnx FILE; --weights untrained runs a random network",
+        )
+    source = open_source(weights, model, "v1", quiet)
+    from featherface_core.checkpoint import Weights, model_of
+
+    if isinstance(source, Weights):
+        name, digest, network = source.path.name, source.sha256, model_of(source)
+        made = TorchDetector(network, device, threads, f"{name} (sha256 {digest[:12]})")
+    else:
+        name, digest, network = UNTRAINED, "", source
+        made = TorchDetector(network, device, threads, UNTRAINED)
+    parameters = sum(p.numel() for p in network.parameters())
+    return made, Subject(made.model, name, digest, made.backend, device, parameters)

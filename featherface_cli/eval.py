@@ -1,0 +1,255 @@
+"""The command ``eval``."""
+
+import shlex
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featherface_cli.options import (
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    ThreadsOption,
+    WeightsOption,
+    command_line,
+)
+from featherface_core.errors import ConfigError
+from featherface_core.evaluation.config import EvalConfig
+
+if TYPE_CHECKING:
+    from featherface_core.detect import Detector
+    from featherface_core.evaluation.report import Measured, Subject
+
+WHAT, HOW, OUTPUT, COMPARE = "What is evaluated", "Protocol", "What is written", "Against other runs"
+
+
+def evaluate(
+    reports: Annotated[
+        list[Path] | None, typer.Argument(metavar="REPORT", help="Reports or run folders, for --compare.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="DIR|synthetic",
+            help="Pictures; with labels in any format that `data check` reads, or WIDER FACE's with --ground-truth. "
+            "Default: drawn faces.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with the official wider_face_val.mat and its settings. Default: the data's own, if it has one.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", metavar="FILE", help="An exported ONNX file, run by onnxruntime.")
+    ] = None,
+    model: ModelOption = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|ZIP",
+            help="Detections made by any program: EVENT/PICTURE.txt with a name, a count, and x y w h score a face.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to call it in the report.", rich_help_panel=WHAT)
+    ] = None,
+    pictures: Annotated[
+        int,
+        typer.Option(metavar="N", help="Only so many pictures, evenly spread; 0 for all.", rich_help_panel=WHAT),
+    ] = 0,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="How pictures are resized: original (not at all), vga (long side 640 px), size=N (long side N px), "
+            "multi-scale (five sizes).",
+            rich_help_panel=HOW,
+        ),
+    ] = EvalConfig.protocol,
+    flip: Annotated[bool, typer.Option("--flip", help="See each picture mirrored too.", rich_help_panel=HOW)] = False,
+    score: Annotated[
+        float, typer.Option(help="Faces with a score above this, 0 to 1.", rich_help_panel=HOW)
+    ] = EvalConfig.score,
+    nms: Annotated[
+        float, typer.Option(help="IoU above which the weaker of two boxes goes, 0 to 1.", rich_help_panel=HOW)
+    ] = EvalConfig.nms,
+    top_k: Annotated[
+        int, typer.Option(help="Faces per picture at most; 0: no limit.", rich_help_panel=HOW)
+    ] = EvalConfig.top_k,
+    batch: Annotated[int, typer.Option(help="Pictures of equal shape that run together.")] = EvalConfig.batch,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; for --weights.")] = EvalConfig.device,
+    threads: ThreadsOption = EvalConfig.threads,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Default: the next free runs/MODEL-eval-N.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Empty the --out of an earlier evaluation first.", rich_help_panel=OUTPUT)
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on with an evaluation that was stopped.", rich_help_panel=OUTPUT),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also gather all in one page, report.html.", rich_help_panel=OUTPUT)
+    ] = False,
+    save_predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write the faces in WIDER FACE's layout.", rich_help_panel=OUTPUT),
+    ] = None,
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="YAML", help="Published results to draw beside. Default: those that ship.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put REPORTs side by side; nothing is evaluated.", rich_help_panel=COMPARE)
+    ] = False,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT",
+            help="An earlier report.json; exit code 1 where a figure falls below it by more than --max-drop.",
+            rich_help_panel=COMPARE,
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(metavar="POINTS", help="In points of AP, of a hundred.", rich_help_panel=COMPARE)
+    ] = 0.5,
+    any_protocol: Annotated[
+        bool,
+        typer.Option(
+            "--any-protocol", help="Rank and hold against even where protocols differ.", rich_help_panel=COMPARE
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a detector: WIDER FACE's official AP, or plain AP on any labelled pictures, with the protocol beside it.
+
+    Examples:
+
+        featherface eval --weights v1.safetensors --data WIDER_val/images --ground-truth ground_truth --html
+
+        featherface eval --onnx featherface_v2.onnx --data faces/val --protocol size=640
+
+        featherface eval --predictions detections.zip --ground-truth ground_truth --name mine
+
+        featherface eval --compare runs/v1-eval-1 runs/v2-eval-1
+    """
+    from featherface_cli import render
+    from featherface_cli.progress import progress_bar
+    from featherface_cli.render_eval import show_comparison, show_eval, show_gate
+
+    if compare:
+        from featherface_core.evaluation.compare import compare as side_by_side
+
+        comparison = side_by_side(reports or [], any_protocol)
+        render.print_json(comparison, "eval --compare") if as_json else show_comparison(comparison)
+        return
+    if reports:
+        raise ConfigError(
+            f"{str(reports[0])!r} is named without an option", "pictures go with --data, reports with --compare"
+        )
+    from featherface_core.evaluation.compare import read_baseline
+    from featherface_core.evaluation.run import Output
+    from featherface_core.evaluation.run import evaluate as run
+
+    config = EvalConfig(
+        data=data or "",
+        ground_truth=str(ground_truth or ""),
+        predictions=str(predictions or ""),
+        weights=weights or "",
+        onnx=str(onnx or ""),
+        model=model or "",
+        name=name or "",
+        protocol=protocol,
+        flip=flip,
+        score=score,
+        nms=nms,
+        top_k=top_k,
+        batch=batch,
+        device=device,
+        threads=threads,
+        pictures=pictures,
+    )
+    command = command_line()
+    if resume is not None:
+        config, command = _resumed(config, resume, out, force)
+    output = Output(resume or out, force, resume is not None, html, save_predictions, peers, command)
+    before = read_baseline(baseline, max_drop) if baseline is not None else None
+    detector, subject = _open(config, quiet)
+    where: list[Path] = []
+
+    def begin(folder: Path, measured: "Measured") -> None:
+        if before is not None:
+            before.check(measured, any_protocol)  # before an hour of work, not after it
+        where.append(folder)
+
+    try:
+        with progress_bar("eval", quiet or as_json) as on_event:
+            report = run(config, subject, detector, output, on_event, begin)
+    except KeyboardInterrupt:
+        if where and detector is not None:
+            render.note(f"stopped; go on with: featherface eval --resume {shlex.quote(str(where[0]))}")
+        raise
+    verdict = before.hold(report) if before is not None else None
+    if as_json:
+        render.print_json(report, "eval", {"gate": verdict.as_dict()} if verdict else None)
+    else:
+        show_eval(report)
+        if verdict:
+            show_gate(verdict)
+    if verdict and not verdict.passed:
+        raise typer.Exit(1)
+    if report.broken:
+        raise typer.Exit(3)
+
+
+def _open(config: EvalConfig, quiet: bool) -> "tuple[Detector | None, Subject]":
+    """The detector, None for detections made elsewhere, and what there is to say of it."""
+    from featherface_cli.detector import open_detector
+    from featherface_core.evaluation.report import Subject
+
+    onnx = Path(config.onnx) if config.onnx else None
+    if not config.predictions:
+        detector, subject = open_detector(
+            config.weights or None, onnx, config.model or None, config.device, config.threads, quiet
+        )
+        return detector, replace(subject, model=config.name or subject.model)
+    if config.weights or onnx or config.model:
+        raise ConfigError(
+            "--predictions were made elsewhere; --weights, --onnx and --model do not go with them", "leave them out"
+        )
+    name = config.name or Path(config.predictions).stem
+    return None, Subject(name, config.predictions, "", "predictions", "", None)
+
+
+def _resumed(config: EvalConfig, folder: Path, out: Path | None, force: bool) -> tuple[EvalConfig, str]:
+    """What the stopped run was asked for, on the machine that is named now; and the command that began it."""
+    from featherface_core.evaluation.config import load_config
+    from featherface_core.run_folder import existing_folder
+
+    given = {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
+    machine = {key: given.pop(key) for key in ("batch", "device", "threads") if key in given}
+    wrong = ["--out"] * (out is not None) + ["--force"] * force + [f"--{key.replace('_', '-')}" for key in given]
+    if wrong:
+        raise ConfigError(
+            f"--resume {folder} takes the evaluation as it was; {wrong[0]} does not go with it", f"leave {wrong[0]} out"
+        )
+    kept, command = load_config(existing_folder(folder))
+    return replace(kept, **machine), command

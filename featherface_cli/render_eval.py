@@ -1,0 +1,146 @@
+"""Evaluations as Rich tables."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from featherface_cli.render import facts, plural, stdout, table
+from featherface_core.evaluation.compare import Comparison, Gate
+from featherface_core.evaluation.outcome import by_group
+from featherface_core.evaluation.report import EvalReport, RecallRow
+
+TITLES = {"easy": "Easy", "medium": "Medium", "hard": "Hard", "mean": "mean", "ap50": "AP@0.5", "ap": "AP@0.5:0.95"}
+FILES = {
+    "report": "report",
+    "curves_png": "curves",
+    "worst": "worst pictures",
+    "html": "page",
+    "predictions": "predictions",
+}
+EVENTS_SHOWN = 5
+
+
+def show_eval(report: EvalReport) -> None:
+    """The figures, the protocol, recall by group, time, and where the rest is."""
+    figures = report.headline
+    stdout.print(Text(_title(report), style="bold"), soft_wrap=not stdout.is_terminal)
+    made = table("", *(TITLES[name] for name in figures), right=[TITLES[n] for n in figures])
+    made.add_row("AP", *(_ap(ap) for ap in figures.values()), style="bold")
+    made.add_row("faces", *[f"{s.faces:,}" for s in report.settings], *[""] * (len(figures) - len(report.settings)))
+    stdout.print(made)
+    for warning in report.warnings:
+        stdout.print(Text.assemble(("warning: ", "bold yellow"), (warning, "yellow")))
+    rows: list[tuple[str, str | Text]] = [("protocol", report.protocol.text)]
+    if report.landmarks is not None:
+        at = report.landmarks
+        rows.append(
+            (
+                "landmarks",
+                f"mean error {at.mean:.1%} of the eyes' distance (median {at.median:.1%}), "
+                f"{plural(at.faces, 'found face')} of {at.smallest:g} px and more",
+            )
+        )
+    stdout.print(facts(rows))
+    _show_recall(report)
+    stdout.print(facts(_end(report)))
+
+
+def _show_recall(report: EvalReport) -> None:
+    groups = by_group(report.recall)
+    events = sorted(groups.pop("event", []), key=lambda row: row.found / row.faces)
+    if not groups and not events:
+        return
+    of = "the faces of Hard" if report.protocol.method == "wider-face" else "all faces"
+    made = table("recall", "", "faces", "found", "at 0.5", right=("faces", "found", "at 0.5"))
+    for group, rows in groups.items():
+        for i, row in enumerate(rows):
+            made.add_row(group if i == 0 else "", row.name, *_shares(row))
+    for i, row in enumerate(events[:EVENTS_SHOWN]):
+        made.add_row("worst events" if i == 0 else "", row.name, *_shares(row))
+    stdout.print(made)
+    said = f"recall of {of}: found with any score, and with a score of 0.5 or more"
+    stdout.print(Text(said, style="dim"))
+
+
+def _end(report: EvalReport) -> list[tuple[str, str | Text]]:
+    rows: list[tuple[str, str | Text]] = []
+    if report.timing is not None:
+        t = report.timing
+        stages = (
+            f"reading {t.reading:.1f}, preparing {t.preparing:.1f}, network {t.network:.1f}, "
+            f"decoding and NMS {t.postprocessing:.1f}"
+        )
+        rows.append(
+            ("time", f"{t.total:.1f} ms a picture: {stages} ({report.subject.backend}, {report.subject.device})")
+        )
+    rows.append(
+        (
+            "found",
+            f"{report.detections:,} detections in {plural(report.protocol.pictures, 'picture')}, {report.seconds:.1f} s",
+        )
+    )
+    for i, broken in enumerate(report.broken[:3]):
+        rows.append(("broken" if i == 0 else "", Text(broken.problem, style="red")))
+    written = dict(report.files)
+    rows += [(title, written[kind]) for kind, title in FILES.items() if kind in written]
+    return rows
+
+
+def show_gate(gate: Gate) -> None:
+    """Each figure then and now."""
+    columns = ("before", "now", "change")
+    stdout.print(Text(f"against {gate.baseline}", style="bold"), soft_wrap=not stdout.is_terminal)
+    made = table("figure", *columns, "", right=columns)
+    for change in gate.changes:
+        verdict = Text("ok", style="green") if change.passed else Text("fell", style="bold red")
+        made.add_row(
+            TITLES[change.name], _ap(change.before), _ap(change.now), f"{round(-change.drop, 2) + 0.0:+.2f}", verdict
+        )
+    stdout.print(made)
+    what = "no figure fell" if gate.passed else "a figure fell"
+    said = f"{what} by more than {gate.max_drop:g} points of AP"
+    stdout.print(Text(said, style="green" if gate.passed else "bold red"))
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Runs side by side, best first where they may be ranked."""
+    names = list(dict.fromkeys(name for report in comparison.reports for name in report.headline))
+    columns = [*(TITLES[name] for name in names), "parameters", "ms/picture"]
+    first = "rank" if comparison.ranked else "run"
+    made = table(first, "model", *columns, right=(first, *columns))
+    pairs = list(zip(comparison.paths, comparison.reports, strict=True))
+    for place, (_, report) in enumerate(pairs, 1):
+        figures = report.headline
+        made.add_row(
+            str(place),
+            report.subject.model,
+            *(_ap(figures.get(name)) for name in names),
+            "-" if report.subject.parameters is None else f"{report.subject.parameters:,}",
+            "-" if report.timing is None else f"{report.timing.total:.1f}",
+        )
+    stdout.print(made)
+    if not comparison.differences:
+        runs = [(str(place), path) for place, (path, _) in enumerate(pairs, 1)]
+        stdout.print(facts([*runs, ("", ""), ("protocol", pairs[0][1].protocol.text)]))
+        return
+    verdict = "Ranked all the same" if comparison.ranked else "Not ranked"
+    hint = "" if comparison.ranked else " --any-protocol ranks them all the same."
+    said = f"{verdict}: these runs followed different protocols, so their figures do not compare.{hint}"
+    stdout.print(Text(said, style="bold yellow"))
+    differing = table(first, *(d.what for d in comparison.differences), "report", right=(first,))
+    for place, (path, _) in enumerate(pairs, 1):
+        differing.add_row(str(place), *(d.values[place - 1] for d in comparison.differences), path)
+    stdout.print(differing)
+
+
+def _title(report: EvalReport) -> str:
+    subject = report.subject
+    return subject.model if subject.weights in ("", subject.model) else f"{subject.model}: {subject.weights}"
+
+
+def _shares(row: RecallRow) -> Sequence[str]:
+    return f"{row.faces:,}", f"{row.found / row.faces:.1%}", f"{row.confident / row.faces:.1%}"
+
+
+def _ap(ap: float | None) -> str:
+    return "-" if ap is None else f"{ap:.4f}"

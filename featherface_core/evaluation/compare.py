@@ -1,0 +1,143 @@
+"""Reports side by side, and a report as the bar that later ones may not fall below."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featherface_core.errors import ConfigError
+from featherface_core.evaluation.report import COMPARED, EvalReport, Measured, read_report
+
+WORDS = {
+    "names": "pictures and faces",
+    "method": "method",
+    "resize": "resize rule",
+    "canvas": "padding",
+    "top_k": "top-k",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which protocols are not equal, and its value in each, in words."""
+
+    what: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """paths, reports: in the order given, or best first by the last of the headline's figures where ``ranked``.
+
+    differences: of the protocols; ranked is False where there are any, unless asked for.
+    """
+
+    paths: tuple[str, ...]
+    reports: tuple[EvalReport, ...]
+    differences: tuple[Difference, ...]
+    ranked: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure then and now, 0 to 1, None where there was none. drop: in points of a hundred, below 0 for a gain."""
+
+    name: str
+    before: float | None
+    now: float | None
+    drop: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a report keeps up with a baseline. max_drop: points of a hundred that each figure may fall."""
+
+    baseline: str
+    max_drop: float
+    changes: tuple[Change, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True if no figure fell by more."""
+        return all(change.passed for change in self.changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, with the verdict."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def compare(paths: Sequence[str | Path], rank_anyway: bool = False) -> Comparison:
+    """Read reports and put them side by side; they are ranked only where their protocols are equal, or if told so.
+
+    Raises ConfigError for fewer than two, DataError for a file that is no report.
+    """
+    if len(paths) < 2:
+        raise ConfigError(f"--compare got {len(paths)} report{'s' * (len(paths) != 1)}", "name two or more report.json")
+    pairs = [(str(path), read_report(path)) for path in paths]
+    ranked = rank_anyway or not differing([report.protocol for _, report in pairs])
+    if ranked:
+        pairs.sort(key=lambda pair: _rank(pair[1]), reverse=True)
+    differences = differing([report.protocol for _, report in pairs])
+    return Comparison(tuple(p for p, _ in pairs), tuple(r for _, r in pairs), differences, ranked)
+
+
+def differing(protocols: Sequence[Measured]) -> tuple[Difference, ...]:
+    """In what protocols are not equal."""
+    found = []
+    for name in COMPARED:
+        values = [getattr(protocol, name) for protocol in protocols]
+        if any(value != values[0] for value in values):
+            if name == "names":
+                values = [f"{p.pictures:,} of {p.of:,} ({p.names[:8]})" for p in protocols]
+            found.append(Difference(WORDS.get(name, name), tuple(_word(value) for value in values)))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An earlier report. max_drop: points of a hundred, 0 or more."""
+
+    path: Path
+    report: EvalReport
+    max_drop: float
+
+    def check(self, now: Measured, any_protocol: bool) -> None:
+        """Raise ConfigError where the earlier report followed another protocol, unless that does not matter."""
+        differences = differing([self.report.protocol, now])
+        if differences and not any_protocol:
+            raise ConfigError(
+                f"--baseline {self.path} was measured by another protocol",
+                "evaluate as it was, or hold against it all the same with --any-protocol",
+                [f"{d.what}: {d.values[0]} in the baseline, {d.values[1]} now" for d in differences],
+            )
+
+    def hold(self, report: EvalReport) -> Gate:
+        """Whether a report keeps up with it, figure by figure; a figure that is gone has fallen."""
+        now = report.headline
+        changes = []
+        for name, old in self.report.headline.items():
+            new = now.get(name)
+            drop = 0.0 if old is None else (old - (new or 0.0)) * 100
+            changes.append(Change(name, old, new, drop, old is None or (new is not None and drop <= self.max_drop)))
+        return Gate(str(self.path), self.max_drop, tuple(changes))
+
+
+def read_baseline(path: Path, max_drop: float) -> Baseline:
+    """Raises ConfigError for a drop that is none, DataError for a file that is no report."""
+    if not 0 <= max_drop <= 100:
+        raise ConfigError(f"--max-drop {max_drop:g} is out of range", "use 0 to 100: points of AP, of a hundred")
+    return Baseline(path, read_report(path), max_drop)
+
+
+def _rank(report: EvalReport) -> float:
+    figures = [ap for ap in report.headline.values() if ap is not None]
+    return figures[-1] if figures else -1.0
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return f"{value[1]}x{value[0]}"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

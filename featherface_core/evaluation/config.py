@@ -1,0 +1,96 @@
+"""What ``featherface eval`` was asked for; a run's folder keeps it, so that the run can go on."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featherface_core.config import PostprocessConfig, check_range, load_yaml, with_values
+from featherface_core.errors import ConfigError
+from featherface_core.evaluation.protocol import AS_PUBLISHED, Protocol, parse_resize
+from featherface_core.files import write_text
+from featherface_core.run_folder import CONFIG
+
+TASK = "eval"
+KEYS = {"task", "evaluation"}
+PATHS = ("data", "ground_truth", "predictions", "weights", "onnx", "model")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """data: pictures or labelled pictures, ``synthetic`` for drawn ones. ground_truth: folder with WIDER FACE's .mat files.
+
+    predictions: a folder or .zip of detections made elsewhere; or weights (a file, or ``untrained``), or onnx. model: a variant
+    or YAML file. name: for the report. protocol: see protocol.parse_resize. score, nms, top_k: as in PostprocessConfig.
+    batch: pictures of one shape that run together. device: a torch device. threads: 0 for the runtime's choice. pictures: at
+    most so many, evenly spread, 0 for all. "" stands for what is not given.
+    """
+
+    data: str = ""
+    ground_truth: str = ""
+    predictions: str = ""
+    weights: str = ""
+    onnx: str = ""
+    model: str = ""
+    name: str = ""
+    protocol: str = "original"
+    flip: bool = False
+    score: float = AS_PUBLISHED.score
+    nms: float = AS_PUBLISHED.nms
+    top_k: int = AS_PUBLISHED.top_k
+    batch: int = 1
+    device: str = "cpu"
+    threads: int = 0
+    pictures: int = 0
+
+    def __post_init__(self) -> None:
+        parse_resize(self.protocol)
+        PostprocessConfig(self.score, self.nms, self.top_k)
+        check_range("--batch", self.batch, 1, 1024)
+        check_range("--threads", self.threads, 0, 1024)
+        check_range("--pictures", self.pictures, 0, 10_000_000)
+
+    @property
+    def views(self) -> Protocol:
+        """How pictures are shown to the network."""
+        return Protocol(parse_resize(self.protocol), self.flip, PostprocessConfig(self.score, self.nms, self.top_k))
+
+
+def save_config(folder: Path, config: EvalConfig, subject: str, command: str) -> None:
+    """Keep what was asked for, with paths that hold anywhere. subject: checksum of what is evaluated; command: as typed."""
+    import yaml
+
+    kept = asdict(config) | {name: _anywhere(getattr(config, name)) for name in PATHS}
+    content = {"task": TASK, "command": command, "subject": subject, "evaluation": kept}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_text(folder / CONFIG, f"# {command}\n{text}", ConfigError)
+
+
+def _anywhere(name: str) -> str:
+    """A path as an absolute one; what is no path (synthetic, untrained, v2) as it is."""
+    return str(Path(name).resolve()) if name and Path(name).exists() else name
+
+
+def load_config(folder: Path) -> tuple[EvalConfig, str]:
+    """What an earlier run was asked for, and by which command. Raises ConfigError."""
+    content = _content(folder)
+    config = with_values(EvalConfig(), content.get("evaluation", {}), str(folder / CONFIG))
+    return config, str(content.get("command", ""))
+
+
+def check_subject(folder: Path, subject: str) -> None:
+    """Raise ConfigError unless an earlier run evaluated what has this checksum."""
+    kept = _content(folder).get("subject")
+    if kept != subject:
+        raise ConfigError(
+            f"{folder} was begun with another file (sha256 {str(kept)[:12]}, now {subject[:12]})",
+            "restore that file, or begin anew",
+        )
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    content = load_yaml(folder / CONFIG)
+    if content.get("task") != TASK:
+        raise ConfigError(
+            f"{folder} holds a run of {content.get('task')!r}, not an evaluation", "name the folder that eval printed"
+        )
+    return content
