@@ -183,6 +183,8 @@ def test_attributes_may_be_absent(tmp_path: Path) -> None:
 def test_where_the_files_are_looked_for(tmp_path: Path) -> None:
     assert find_ground_truth(tmp_path) is None
     assert find_ground_truth(tmp_path / "none") is None
+    (tmp_path / "folder" / FACES).mkdir(parents=True)
+    assert find_ground_truth(tmp_path / "folder") is None
     inside = write(tmp_path / "ground_truth")
     assert find_ground_truth(tmp_path) == find_ground_truth(inside) == inside
     assert read_ground_truth(str(tmp_path)).names == read_ground_truth(inside).names
@@ -294,9 +296,11 @@ def test_lists_laid_out_otherwise(tmp_path: Path, setting: str, key: str, value:
 
 
 @pytest.mark.parametrize("faces", [1, 2, 4], ids="{} faces".format)
-def test_boxes_of_three_columns(tmp_path: Path, faces: int) -> None:
+@pytest.mark.parametrize("kept", [ATTRIBUTES, ()], ids=["with attributes", "without"])
+def test_boxes_of_three_columns(tmp_path: Path, faces: int, kept: tuple[str, ...]) -> None:
     boxes = by_event(PICTURES, lambda p: np.ones((faces if p is PICTURES[0] else 0, 3)))
-    refused(write(tmp_path, face={"face_bbx_list": boxes}), tmp_path / FACES)
+    missing = {f"{name}_label_list": None for name in ATTRIBUTES if name not in kept}
+    refused(write(tmp_path, face={"face_bbx_list": boxes, **missing}), tmp_path / FACES)
 
 
 def test_boxes_that_are_text(tmp_path: Path) -> None:
@@ -373,8 +377,18 @@ def test_the_truth_of_labelled_pictures() -> None:
     faces = [Faces.of([A, B], ignored=[True, False]), Faces.none(), Faces.of([C])]
     blur, pose = {"blur": np.array([1, 2])}, {"pose": np.array([0])}
     none = {"blur": np.zeros(0, np.int64)}
-    truth = truth_of(["a", "b", "c"], faces, [blur, none, {"blur": np.array([0]), **pose}])
+    truth = truth_of(["a", "e/b", "e/f/c"], faces, [blur, none, {"blur": np.array([0]), **pose}])
+    assert truth.events == ("", "e", "e/f")
     assert truth.counted["all"].tolist() == [False, True, True]
     assert truth.ends.tolist() == [2, 2, 3]
     assert {name: values.tolist() for name, values in truth.attributes.items()} == {"blur": [1, 2, 0]}  # all have it
     assert truth_of([], []).boxes.shape == (0, 4)
+
+
+def test_boxes_that_are_not_numbers_and_half_a_face(tmp_path: Path) -> None:
+    boxes = by_event(PICTURES, lambda p: np.full((len(p.faces), 4), np.nan))
+    message = refused(write(tmp_path, face={"face_bbx_list": boxes}), tmp_path / FACES).message
+    assert "is not finite" in message
+    lists = by_event(PICTURES, lambda p: np.array([[1.5]] if p is PICTURES[0] else np.zeros((0, 1))))
+    message = refused(write(tmp_path, easy={"gt_list": lists}), tmp_path / name_of("easy")).message
+    assert "counts face 1.5 of 3" in message

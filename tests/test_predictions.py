@@ -106,7 +106,7 @@ def test_the_layout_on_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]], ids=["fewer", "more"])
 def test_a_name_for_each_picture(tmp_path: Path, names: list[str]) -> None:
     none = (np.zeros((0, 4)), np.zeros(0))
-    with pytest.raises(ValueError, match=r"argument 3 is (shorter|longer)"):
+    with pytest.raises(ValueError, match=r"argument 2 is (shorter|longer)"):
         write_predictions(tmp_path, names, Found.of([none, none]))
 
 
@@ -257,10 +257,11 @@ def test_a_fault_is_named_with_its_file_and_line(place: Fill, fault: str) -> Non
     assert refused(source).message == where + wanted
 
 
-def test_long_lines_are_quoted_in_part(tmp_path: Path) -> None:
-    source = fill(tmp_path, {"e/a.txt": "a\n1\n" + "1.5 " * 900 + "\n"})
-    assert len(refused(source).message) < 200 + len(str(source))
-    source = fill(tmp_path, {"e/a.txt": "a\n" + "x" * 5000 + "\n"})
+@pytest.mark.parametrize(
+    "rows", ["1\n" + "1.5 " * 900, "x" * 5000, "1\n1 2 3 4 " + "x" * 5000, "1\n1 2 3 4 1" + "0" * 5000]
+)
+def test_long_lines_are_quoted_in_part(tmp_path: Path, rows: str) -> None:
+    source = fill(tmp_path, {"e/a.txt": f"a\n{rows}\n"})
     assert len(refused(source).message) < 200 + len(str(source))
 
 
@@ -325,3 +326,17 @@ def test_a_zip_with_a_password(tmp_path: Path) -> None:
 def test_a_folder_with_the_name_of_a_file(tmp_path: Path) -> None:
     fill(tmp_path, {"e/a.txt/b.txt": GOOD})
     assert str(tmp_path / "e" / "a.txt") in refused(tmp_path).message
+
+
+def test_no_pictures_at_all(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "empty", [], Found.of([]))
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("row", ["1e308 0 1e308 1 0.5", "0 0 1 1 -2e9"])
+def test_numbers_that_no_picture_has(tmp_path: Path, row: str) -> None:
+    (tmp_path / "a.txt").write_text(f"a\n1\n{row}\n")
+    with pytest.raises(DataError) as refused:
+        read_predictions(tmp_path)
+    assert f"{tmp_path / 'a.txt'}:3: {row!r} holds" in refused.value.message
+    assert "below 1e9" in refused.value.hint

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"easy": "Easy", "medium": "Medium", "hard": "Hard", "ap50": "AP at IoU 0.5", "ap": "AP at IoU 0.5 to 0.95"}
-NO_FACES = ": no face counts, so there is no AP"
+NO_FACES = ": no face counts, no AP"
 BESIDE = (
     "Below: AP of this run (filled) beside that of other detectors as their sources state it (open), for the same pictures, "
     "resize rule and flips; score threshold and NMS may differ."
@@ -29,7 +29,7 @@ BESIDE = (
 
 # inches
 EDGE, GAP, PANEL, SINGLE = 0.3, 0.4, 4.3, 6.4  # SINGLE: width of a panel that stands alone
-LEFT, RIGHT, HEADING, PLOT, AXIS = 0.58, 0.12, 0.62, 3.1, 0.55  # of a panel, around its plot
+LEFT, RIGHT, HEADING, PLOT, AXIS = 0.58, 0.12, 0.62, 3.1, 0.5  # of a panel, around its plot
 ROW, STRIP_TOP = 0.37, 0.12
 DPI = 150  # of the PNG
 _DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 3)))

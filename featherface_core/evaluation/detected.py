@@ -73,10 +73,9 @@ def from_predictions(task: Task) -> Detected:
     """The detections that were made elsewhere; their landmarks are not known."""
     assert task.predictions is not None
     found = task.predictions.of(task.truth.names)
-    parts = zip(np.split(found.boxes, found.ends[:-1]), np.split(found.scores, found.ends[:-1]), strict=True)
     faces = [
         Detections(b.astype(np.float32), s.astype(np.float32), np.full((len(s), 5, 2), np.nan, np.float32))
-        for b, s in parts
+        for b, s in found.parts()
     ]
     return Detected(found, tuple(faces))
 

@@ -59,6 +59,8 @@ def write_page(report: EvalReport, peers: Sequence[Peer], worst: Path | None, pa
     page = shapes.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
         title=title_of(report),
+        name=report.subject.model or title_of(report),
+        file=Path(report.subject.weights).name,
         not_benchmark=not_benchmark(report.protocol),
         figures=_figures(report),
         panels=_panels(report, peers),
@@ -96,7 +98,7 @@ def _panels(report: EvalReport, peers: Sequence[Peer]) -> list[_Panel]:
 
 
 def _ranks(report: EvalReport, peers: Sequence[Peer]) -> list[_Rank]:
-    """This run among the peers, by the mean over the settings; nothing where there are none."""
+    """This run among the peers, by the mean over the settings that all have; nothing where there are no peers."""
     if not peers:
         return []
     names = [s.name for s in report.settings]
@@ -106,7 +108,8 @@ def _ranks(report: EvalReport, peers: Sequence[Peer]) -> list[_Rank]:
     entries += [(p.name, p.parameters, dict(p.figures), p.source, False) for p in peers]
     # as printed, so that equal figures are equally good
     tops = {n: max((_ap(entry[2][n]) for entry in entries if n in entry[2]), default="") for n in names}
-    entries.sort(key=lambda entry: -sum(entry[2].values()) / max(1, len(entry[2])))
+    common = [n for n in names if all(n in entry[2] for entry in entries)]
+    entries.sort(key=lambda entry: -sum(entry[2][n] for n in common))
     return [
         _Rank(
             name,

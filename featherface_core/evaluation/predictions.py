@@ -12,6 +12,7 @@ from featherface_core.evaluation.truth import Doubles, Found
 from featherface_core.files import make_folder, write_text
 
 LAYOUT = "one EVENT/PICTURE.txt for each picture: its name, the number of faces, then x y w h score on a line for each"
+MOST = 1e9  # pixels, or score: no picture is larger
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,7 @@ def read_predictions(source: str | Path) -> Predictions:
 def write_predictions(folder: Path, names: Sequence[str], found: Found) -> None:
     """Write the official layout, every number with as many digits as it takes to read the same float32 again."""
     make_folder(folder)
-    for boxes, scores, name in zip(
-        np.split(found.boxes, found.ends[:-1]), np.split(found.scores, found.ends[:-1]), names, strict=True
-    ):
+    for (boxes, scores), name in zip(found.parts(), names, strict=True):
         rows = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores[:, None]), 1)
         lines = [name.rpartition("/")[2], str(len(rows)), *(" ".join(map(repr, row)) for row in rows.tolist())]
         write_text(folder / f"{name}.txt", "\n".join(lines) + "\n")
@@ -121,7 +120,7 @@ def _parse(place: str, data: bytes) -> tuple[Doubles, Doubles]:
         table = np.array(words, np.float64)
     except ValueError:
         table = None
-    if table is None or table.ndim != 2 or table.shape[1] != 5 or not np.isfinite(table).all():
+    if table is None or table.ndim != 2 or table.shape[1] != 5 or not (np.abs(table) < MOST).all():
         raise _first_fault(place, words)
     return np.concatenate((table[:, :2], table[:, :2] + table[:, 2:4]), 1), table[:, 4]
 
@@ -133,9 +132,9 @@ def _first_fault(place: str, words: list[list[str]]) -> DataError:
             return DataError(f"{where}: {text!r} has {len(row)} numbers where 5 belong", "a line is x y w h score")
         for word in row:
             try:
-                finite = np.isfinite(float(word))
+                usable = abs(float(word)) < MOST
             except ValueError:
                 return DataError(f"{where}: {word[:60]!r} is not a number", "a line is x y w h score")
-            if not finite:
-                return DataError(f"{where}: {text!r} holds {word}", "every number has to be finite")
+            if not usable:
+                return DataError(f"{where}: {text!r} holds {word[:60]}", "every number has to be finite, and below 1e9")
     raise AssertionError(f"{place} has no fault")

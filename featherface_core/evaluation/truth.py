@@ -90,6 +90,11 @@ class Found:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def parts(self) -> list[tuple[Doubles, Doubles]]:
+        """(boxes (n, 4), scores (n,)) of each picture."""
+        spans = pairwise([0, *self.ends.tolist()])
+        return [(self.boxes[start:end], self.scores[start:end]) for start, end in spans]
+
     @cached_property
     def picture(self) -> Indices:
         """(D,): the picture of each detection."""

@@ -30,7 +30,7 @@ class Curve:
 
 
 def normalised(scores: Doubles) -> Doubles:
-    """Scores stretched so that the lowest of the whole set is 0 and the highest 1. Where all are equal, all become 1.
+    """Scores stretched so that the lowest of the whole set is 0 and the highest 1; all 1 where all are the same, from 0 to 1.
 
     As in the official code the range starts from 1 and 0, so for scores outside 0-1 the stretch ends at those.
     """

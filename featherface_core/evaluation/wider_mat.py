@@ -67,7 +67,7 @@ def _counted(place: Path, setting: str, names: tuple[str, ...], ends: Indices) -
         raise DataError(f"{path}: gt_list has {len(lengths):,} pictures where there are {len(names):,}", WHERE_FROM)
     picture = np.repeat(np.arange(len(names)), lengths)
     starts, sizes = np.concatenate(([0], ends[:-1])), np.diff(ends, prepend=0)
-    wrong = np.flatnonzero(~((numbers >= 1) & (numbers <= sizes[picture])))
+    wrong = np.flatnonzero(~((numbers >= 1) & (numbers <= sizes[picture]) & (numbers % 1 == 0)))
     if len(wrong):
         p = picture[wrong[0]]
         raise DataError(
@@ -123,6 +123,9 @@ def _cells(path: Path, field: Any) -> list[Any]:
 def _numbers(path: Path, field: Any, columns: int) -> np.ndarray:
     try:
         table = np.concatenate([cell[0].reshape(-1, columns) for cell in _cells(path, field)])
-        return table.astype(np.float64)
+        numbers = table.astype(np.float64)
     except (ValueError, AttributeError, TypeError, IndexError):
         raise DataError(f"{path}: a list of faces does not have {columns} columns", WHERE_FROM) from None
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{path}: a face has a number that is not finite", WHERE_FROM)
+    return numbers
