@@ -1,6 +1,7 @@
 """The command ``eval``."""
 
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,9 +21,14 @@ from featherface_core.evaluation.config import EvalConfig
 
 if TYPE_CHECKING:
     from featherface_core.detect import Detector
+    from featherface_core.evaluation.compare import Baseline
     from featherface_core.evaluation.report import Measured, Subject
+    from featherface_core.evaluation.run import Output
 
 WHAT, HOW, OUTPUT, COMPARE = "What is evaluated", "Protocol", "What is written", "Against other runs"
+MAX_DROP = 0.5
+ELSEWHERE = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "batch", "device", "threads")
+MACHINE = ("batch", "device", "threads")
 
 
 def evaluate(
@@ -129,7 +135,7 @@ def evaluate(
     ] = None,
     max_drop: Annotated[
         float, typer.Option(metavar="POINTS", help="In points of AP, of a hundred.", rich_help_panel=COMPARE)
-    ] = 0.5,
+    ] = MAX_DROP,
     any_protocol: Annotated[
         bool,
         typer.Option(
@@ -155,20 +161,6 @@ def evaluate(
     from featherface_cli.progress import progress_bar
     from featherface_cli.render_eval import show_comparison, show_eval, show_gate
 
-    if compare:
-        from featherface_core.evaluation.compare import compare as side_by_side
-
-        comparison = side_by_side(reports or [], any_protocol)
-        render.print_json(comparison, "eval --compare") if as_json else show_comparison(comparison)
-        return
-    if reports:
-        raise ConfigError(
-            f"{str(reports[0])!r} is named without an option", "pictures go with --data, reports with --compare"
-        )
-    from featherface_core.evaluation.compare import read_baseline
-    from featherface_core.evaluation.run import Output
-    from featherface_core.evaluation.run import evaluate as run
-
     config = EvalConfig(
         data=data or "",
         ground_truth=str(ground_truth or ""),
@@ -187,10 +179,28 @@ def evaluate(
         threads=threads,
         pictures=pictures,
     )
-    command = command_line()
+    if compare:
+        from featherface_core.evaluation.compare import compare as side_by_side
+
+        _refuse(_given(config), "--compare evaluates nothing")
+        comparison = side_by_side(reports or [], any_protocol)
+        render.print_json(comparison, "eval --compare") if as_json else show_comparison(comparison)
+        return
+    if reports:
+        raise ConfigError(
+            f"{str(reports[0])!r} is named without an option", "pictures go with --data, reports with --compare"
+        )
+    from featherface_core.evaluation.compare import read_baseline
+    from featherface_core.evaluation.run import Output
+    from featherface_core.evaluation.run import evaluate as run
+
+    if max_drop != MAX_DROP and baseline is None:
+        raise ConfigError(f"--max-drop {max_drop:g} says nothing without a baseline", "name one with --baseline")
+    if predictions is not None:
+        _refuse(_given(config, ELSEWHERE), "--predictions were made elsewhere")
+    output = Output(resume or out, force, resume is not None, html, save_predictions, peers, command_line())
     if resume is not None:
-        config, command = _resumed(config, resume, out, force)
-    output = Output(resume or out, force, resume is not None, html, save_predictions, peers, command)
+        config, output = _resumed(config, output, out)
     before = read_baseline(baseline, max_drop) if baseline is not None else None
     detector, subject = _open(config, quiet)
     where: list[Path] = []
@@ -205,7 +215,7 @@ def evaluate(
             report = run(config, subject, detector, output, on_event, begin)
     except KeyboardInterrupt:
         if where and detector is not None:
-            render.note(f"stopped; go on with: featherface eval --resume {shlex.quote(str(where[0]))}")
+            render.note(f"stopped; go on with: featherface eval --resume {shlex.quote(str(where[0]))}{_gate(before)}")
         raise
     verdict = before.hold(report) if before is not None else None
     if as_json:
@@ -231,25 +241,58 @@ def _open(config: EvalConfig, quiet: bool) -> "tuple[Detector | None, Subject]":
             config.weights or None, onnx, config.model or None, config.device, config.threads, quiet
         )
         return detector, replace(subject, model=config.name or subject.model)
-    if config.weights or onnx or config.model:
-        raise ConfigError(
-            "--predictions were made elsewhere; --weights, --onnx and --model do not go with them", "leave them out"
-        )
     name = config.name or Path(config.predictions).stem
     return None, Subject(name, config.predictions, "", "predictions", "", None)
 
 
-def _resumed(config: EvalConfig, folder: Path, out: Path | None, force: bool) -> tuple[EvalConfig, str]:
-    """What the stopped run was asked for, on the machine that is named now; and the command that began it."""
+def _resumed(config: EvalConfig, output: "Output", out: Path | None) -> "tuple[EvalConfig, Output]":
+    """What the stopped run was asked for, on the machine that is named now, with all that either command writes."""
     from featherface_core.evaluation.config import load_config
     from featherface_core.run_folder import existing_folder
 
-    given = {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
-    machine = {key: given.pop(key) for key in ("batch", "device", "threads") if key in given}
-    wrong = ["--out"] * (out is not None) + ["--force"] * force + [f"--{key.replace('_', '-')}" for key in given]
-    if wrong:
+    folder = output.folder
+    assert folder is not None
+    others = [f.name for f in fields(config) if f.name not in MACHINE]
+    wrong = ["--out"] * (out is not None) + ["--force"] * output.force + _given(config, others)
+    _refuse(wrong, f"--resume {folder} takes the evaluation as it was")
+    kept = load_config(existing_folder(folder))
+    machine = {name: getattr(config, name) for name in MACHINE if _given(config, (name,))}
+    written = replace(
+        output,
+        html=output.html or kept.extras.html,
+        predictions=output.predictions or _path(kept.extras.predictions),
+        peers=output.peers or _path(kept.extras.peers),
+        command=kept.command or output.command,
+    )
+    return replace(kept.config, **machine), written
+
+
+def _given(config: EvalConfig, names: Iterable[str] = ()) -> list[str]:
+    """The options among ``names`` (all without) that are not at their defaults."""
+    chosen = set(names) or {f.name for f in fields(config)}
+    return [
+        f"--{f.name.replace('_', '-')}"
+        for f in fields(config)
+        if f.name in chosen and getattr(config, f.name) != f.default
+    ]
+
+
+def _refuse(options: Sequence[str], why: str) -> None:
+    """Raise ConfigError for options that have no meaning beside another."""
+    if options:
+        listed = ", ".join(options)
         raise ConfigError(
-            f"--resume {folder} takes the evaluation as it was; {wrong[0]} does not go with it", f"leave {wrong[0]} out"
+            f"{why}; {listed} {'does' if len(options) == 1 else 'do'} not go with it", f"leave {listed} out"
         )
-    kept, command = load_config(existing_folder(folder))
-    return replace(kept, **machine), command
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _gate(before: "Baseline | None") -> str:
+    """The options of a gate, to be named again."""
+    if before is None:
+        return ""
+    drop = "" if before.max_drop == MAX_DROP else f" --max-drop {before.max_drop:g}"
+    return f" --baseline {shlex.quote(str(before.path))}{drop}"

@@ -51,6 +51,11 @@ def next_folder(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
+def comment(command: str) -> str:
+    """A command as the first line of a YAML file, whatever it holds."""
+    return "# " + " ".join(command.split()) + "\n"
+
+
 def _is_run(path: Path, keys: set[str]) -> bool:
     """Whether a folder is a run's, by the keys of its config.yaml: other programs call files so too."""
     config = path / CONFIG

@@ -16,7 +16,7 @@ from test_eval_run import A1, C2, SUBJECT, Scene, draw, figures, make_album, no_
 
 from featherface_core.errors import ConfigError, DataError
 from featherface_core.evaluation.compare import Baseline, Change, Difference, compare, differing, read_baseline
-from featherface_core.evaluation.config import EvalConfig, load_config, save_config
+from featherface_core.evaluation.config import EvalConfig, Extras, Kept, load_config, save_config
 from featherface_core.evaluation.inference import PictureFaces
 from featherface_core.evaluation.report import EvalReport, Measured, RecallRow, Setting, read_report
 from featherface_core.evaluation.run import Output, evaluate
@@ -138,7 +138,17 @@ def test_what_was_asked_for_holds_in_any_folder(tmp_path: Path, monkeypatch: pyt
     asked = EvalConfig("faces", weights="untrained", model="v2", protocol="vga", flip=True, batch=4, pictures=7)
     save_config(tmp_path, asked, "", "featherface eval --data faces")
     kept = replace(asked, data=str(tmp_path / "faces"))
-    assert load_config(tmp_path) == (kept, "featherface eval --data faces")
+    assert load_config(tmp_path) == Kept(kept, Extras(), "featherface eval --data faces")
+
+
+def test_a_folder_that_is_called_as_a_model_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--model v2 --out v2``: the run's own folder is there when what was asked for is kept."""
+    monkeypatch.chdir(tmp_path)
+    asked = EvalConfig("synthetic", weights="untrained", model="v2")
+    for name in ("v2", "untrained", "synthetic"):
+        (tmp_path / name).mkdir()
+    save_config(tmp_path / "v2", asked, "", "featherface eval")
+    assert load_config(tmp_path / "v2").config == asked
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from featherface_core.data import coco, retinaface, voc, wider, yolo
-from featherface_core.data.annotation import Annotation, AnnotationSet, concatenate
+from featherface_core.data.annotation import AnnotationSet, concatenate
 from featherface_core.data.files import missing_pictures, sets_of
+from featherface_core.data.names import safe_names
 from featherface_core.data.picture_size import picture_size
 from featherface_core.data.reports import DataConversionReport, SetSummary
 from featherface_core.data.write import Entry, write_lines
@@ -100,7 +101,7 @@ def _plan(
     entries: list[Entry] = []
     pictures: list[Path | None] = []
     places: dict[Path, int] = {}
-    for i, (annotation, name) in enumerate(zip(kept, _names(kept, form), strict=True), 1):
+    for i, (annotation, name) in enumerate(zip(kept, safe_names(kept, form in A_FILE_A_PICTURE), strict=True), 1):
         on_event(Progress(i, len(kept), f"sizes, {annotation.name}"))
         lost["renamed"] += name != annotation.name
         if (place := places.get(annotation.path)) is not None:  # named twice: its faces go into one entry
@@ -156,24 +157,6 @@ def _losses(lost: Counter[str], form: str) -> Iterator[str]:
 
 def _count(count: int, one: str, more: str = "") -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
-
-
-def _names(annotations: Sequence[Annotation], form: str) -> list[str]:
-    """A name for each picture that stays below its folder, fits on a line, and belongs to no other picture."""
-    taken: dict[str, Path] = {}
-    names = []
-    for annotation in annotations:
-        parts = [p for p in PurePosixPath(annotation.name).parts if p not in ("..", "/")]
-        name = PurePosixPath("_".join("/".join(parts).splitlines()).strip().lstrip("#") or annotation.path.name)
-        key, number, given = "", 1, name
-        while not key or taken.get(key, annotation.path) != annotation.path:
-            if number > 1:
-                given = name.with_name(f"{name.stem}-{number}{name.suffix}")
-            key = str(given.with_suffix("") if form in A_FILE_A_PICTURE else given)
-            number += 1
-        taken[key] = annotation.path
-        names.append(str(given))
-    return names
 
 
 def _place(picture: Path, target: Path, copy: bool) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from featherface_core.data import yolo
-from featherface_core.data.annotation import Annotation, AnnotationSet, Faces, Picture, Problem
+from featherface_core.data.annotation import Annotation, AnnotationSet, Faces, Picture, Problem, concatenate
 from featherface_core.data.labels import find_labels, read_labels
 from featherface_core.errors import DataError
 from featherface_core.pictures import read_picture
@@ -23,7 +25,11 @@ class FilePictures:
 
     @classmethod
     def checked(cls, labels: AnnotationSet) -> tuple["FilePictures", list[Problem]]:
-        """The pictures of a label that exist, and a Problem for each that does not. Raises DataError where none does."""
+        """The pictures of a label that exist, each once, and a Problem for each that does not.
+
+        The entries of a picture that is named more than once are joined: what is a face in one would be background in the
+        other. Raises DataError where no picture exists.
+        """
         missing = missing_pictures(labels.annotations)
         if len(missing) == len(labels.annotations):
             first = missing[0].path if missing else labels.source
@@ -33,7 +39,7 @@ class FilePictures:
             )
         gone = {id(annotation) for annotation in missing}
         kept = [a for a in labels.annotations if id(a) not in gone]
-        return cls(kept, str(labels.source)), [missing_problem(a) for a in missing]
+        return cls(_joined(kept), str(labels.source)), [missing_problem(a) for a in missing]
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -46,6 +52,22 @@ class FilePictures:
         """Picture (H, W, 3), BGR uint8, and its faces. Raises DataError for a picture that cannot be read."""
         annotation = self.annotations[index]
         return read_picture(annotation.path), annotation.faces
+
+
+def _joined(annotations: Sequence[Annotation]) -> list[Annotation]:
+    """One entry for each picture."""
+    by_path: dict[Path, list[Annotation]] = {}
+    for annotation in annotations:
+        by_path.setdefault(annotation.path, []).append(annotation)
+    joined = []
+    for first, *more in by_path.values():
+        if more:
+            entries = (first, *more)
+            shared = set.intersection(*(set(a.attributes) for a in entries))
+            attributes = {name: np.concatenate([a.attributes[name] for a in entries]) for name in sorted(shared)}
+            first = replace(first, faces=concatenate([a.faces for a in entries]), attributes=attributes)
+        joined.append(first)
+    return joined
 
 
 def missing_problem(annotation: Annotation) -> Problem:

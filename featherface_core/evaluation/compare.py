@@ -16,6 +16,8 @@ WORDS = {
     "top_k": "top-k",
 }
 
+ROUNDING = 1e-9  # points: a drop of just what is allowed passes
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -119,7 +121,9 @@ class Baseline:
         for name, old in self.report.headline.items():
             new = now.get(name)
             drop = 0.0 if old is None else (old - (new or 0.0)) * 100
-            changes.append(Change(name, old, new, drop, old is None or (new is not None and drop <= self.max_drop)))
+            changes.append(
+                Change(name, old, new, drop, old is None or (new is not None and drop <= self.max_drop + ROUNDING))
+            )
         return Gate(str(self.path), self.max_drop, tuple(changes))
 
 

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featherface_core.config import PostprocessConfig, check_range, load_yaml, with_values
+from featherface_core.config import UNTRAINED, PostprocessConfig, check_range, load_yaml, with_values
 from featherface_core.errors import ConfigError
 from featherface_core.evaluation.protocol import AS_PUBLISHED, Protocol, parse_resize
 from featherface_core.files import write_text
-from featherface_core.run_folder import CONFIG
+from featherface_core.run_folder import CONFIG, comment
 
 TASK = "eval"
 KEYS = {"task", "evaluation"}
@@ -55,26 +55,48 @@ class EvalConfig:
         return Protocol(parse_resize(self.protocol), self.flip, PostprocessConfig(self.score, self.nms, self.top_k))
 
 
-def save_config(folder: Path, config: EvalConfig, subject: str, command: str) -> None:
+@dataclass(frozen=True)
+class Extras:
+    """What is written besides the report. html: the page. predictions: folder for the official layout. peers: a YAML file."""
+
+    html: bool = False
+    predictions: str = ""
+    peers: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run's folder says of it. command: as typed."""
+
+    config: EvalConfig
+    extras: Extras
+    command: str
+
+
+def save_config(folder: Path, config: EvalConfig, subject: str, command: str, extras: Extras = Extras()) -> None:
     """Keep what was asked for, with paths that hold anywhere. subject: checksum of what is evaluated; command: as typed."""
     import yaml
 
     kept = asdict(config) | {name: _anywhere(getattr(config, name)) for name in PATHS}
-    content = {"task": TASK, "command": command, "subject": subject, "evaluation": kept}
+    content = {"task": TASK, "command": command, "subject": subject, "evaluation": kept, "output": asdict(extras)}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_text(folder / CONFIG, f"# {command}\n{text}", ConfigError)
+    write_text(folder / CONFIG, comment(command) + text, ConfigError)
 
 
 def _anywhere(name: str) -> str:
-    """A path as an absolute one; what is no path (synthetic, untrained, v2) as it is."""
-    return str(Path(name).resolve()) if name and Path(name).exists() else name
+    """A path as an absolute one; what is no path, a variant's name and the like, as it is."""
+    from featherface_core.data.open import SYNTHETIC  # not above: it loads OpenCV, and --help waits for this file
+    from featherface_core.models.variants import VARIANTS
+
+    keyword = name in VARIANTS or name == UNTRAINED or name.partition(":")[0] == SYNTHETIC
+    return str(Path(name).resolve()) if name and not keyword and Path(name).exists() else name
 
 
-def load_config(folder: Path) -> tuple[EvalConfig, str]:
-    """What an earlier run was asked for, and by which command. Raises ConfigError."""
-    content = _content(folder)
-    config = with_values(EvalConfig(), content.get("evaluation", {}), str(folder / CONFIG))
-    return config, str(content.get("command", ""))
+def load_config(folder: Path) -> Kept:
+    """What an earlier run was asked for. Raises ConfigError."""
+    content, place = _content(folder), str(folder / CONFIG)
+    config = with_values(EvalConfig(), content.get("evaluation", {}), place)
+    return Kept(config, with_values(Extras(), content.get("output", {}), place), str(content.get("command", "")))
 
 
 def check_subject(folder: Path, subject: str) -> None:

@@ -40,12 +40,10 @@ def run_detector(
     """The faces of every picture; those that an earlier run of this folder has found are not looked for again.
 
     A picture that cannot be read counts as one in which nothing was found. Raises KeyboardInterrupt when stopped, with all
-    that was found kept in the folder; ConfigError for a protocol that the file cannot follow.
+    that was found kept in the folder. See ``check`` for what has to hold.
     """
-    if task.source is None:
-        raise ConfigError(f"--ground-truth {task.ground_truth} comes without pictures", "name their folder with --data")
+    assert task.source is not None
     source, names = task.source, task.truth.names
-    _check_canvas(detector, config)
     with_landmarks = any(faces.has_landmarks.any() for faces in task.faces)
     with DetectionStore(folder, with_landmarks) as store:
         missing = [p for p, name in enumerate(names) if name not in store.done]
@@ -80,7 +78,10 @@ def from_predictions(task: Task) -> Detected:
     return Detected(found, tuple(faces))
 
 
-def _check_canvas(detector: Detector, config: EvalConfig) -> None:
+def check(detector: Detector, task: Task, config: EvalConfig) -> None:
+    """Raise ConfigError where there are no pictures, or where the detector cannot follow the protocol."""
+    if task.source is None:
+        raise ConfigError(f"--ground-truth {task.ground_truth} comes without pictures", "name their folder with --data")
     fixed, size = detector.network.fixed, config.views.size
     if fixed is not None and (size is None or size > max(fixed[1:])):
         raise ConfigError(

@@ -71,7 +71,8 @@ def write_predictions(folder: Path, names: Sequence[str], found: Found) -> None:
     make_folder(folder)
     for (boxes, scores), name in zip(found.parts(), names, strict=True):
         rows = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores[:, None]), 1)
-        lines = [name.rpartition("/")[2], str(len(rows)), *(" ".join(map(repr, row)) for row in rows.tolist())]
+        title = name.rpartition("/")[2].encode("utf-8", "replace").decode()  # a file's name may be no UTF-8
+        lines = [title, str(len(rows)), *(" ".join(map(repr, row)) for row in rows.tolist())]
         write_text(folder / f"{name}.txt", "\n".join(lines) + "\n")
 
 

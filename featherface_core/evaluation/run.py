@@ -1,16 +1,16 @@
 """``featherface eval``: faces found, measured, and written down in a folder of their own."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featherface_core.detect import Detector
-from featherface_core.errors import ConfigError
-from featherface_core.evaluation.config import KEYS, EvalConfig, check_subject, save_config
+from featherface_core.evaluation.config import KEYS, EvalConfig, Extras, check_subject, save_config
 from featherface_core.evaluation.curves import write_curves
-from featherface_core.evaluation.detected import from_predictions, run_detector
+from featherface_core.evaluation.detected import check, from_predictions, run_detector
 from featherface_core.evaluation.measure import judge_task, measure, measured
 from featherface_core.evaluation.page import write_page
 from featherface_core.evaluation.peers import load_peers, peers_of
@@ -19,7 +19,7 @@ from featherface_core.evaluation.report import EvalReport, Measured, Subject
 from featherface_core.evaluation.sheet import worst_sheet
 from featherface_core.evaluation.task import open_task
 from featherface_core.events import Listener, Progress, ignore
-from featherface_core.files import write_text
+from featherface_core.files import make_folder, write_text
 from featherface_core.pictures import write_picture
 from featherface_core.results import as_json
 from featherface_core.run_folder import RUNS, fresh_folder, next_folder
@@ -43,6 +43,11 @@ class Output:
     peers: Path | None = None
     command: str = "featherface eval"
 
+    @property
+    def extras(self) -> Extras:
+        """What a resumed run writes too."""
+        return Extras(self.html, *(str(path.resolve()) if path else "" for path in (self.predictions, self.peers)))
+
 
 def evaluate(
     config: EvalConfig,
@@ -60,8 +65,10 @@ def evaluate(
     start = time.perf_counter()
     task = open_task(config)
     peers = load_peers(output.peers)
-    if detector is not None and task.source is None:
-        raise ConfigError(f"--ground-truth {task.ground_truth} comes without pictures", "name their folder with --data")
+    if detector is not None:
+        check(detector, task, config)
+    if output.predictions is not None:
+        make_folder(output.predictions)  # before an hour of work, not after it
     fixed = detector.network.fixed if detector is not None else None
     canvas = (fixed[1], fixed[2]) if fixed else None
     protocol = measured(task, config, canvas)
@@ -71,7 +78,7 @@ def evaluate(
         check_subject(folder, subject.sha256)
     else:
         fresh_folder(folder, output.force, KEYS)
-        save_config(folder, config, subject.sha256, output.command)
+        save_config(folder, config, subject.sha256, output.command, output.extras)
     detected = from_predictions(task) if detector is None else run_detector(detector, task, config, folder, on_event)
     judged = judge_task(task, detected)
     report = measure(task, detected, judged, subject, config, protocol, output.command)
@@ -97,4 +104,6 @@ def evaluate(
 
 
 def _name(subject: Subject) -> str:
-    return f"{subject.model}-eval" if subject.backend != "predictions" else "predictions-eval"
+    """Of the run's folder: the model's name without what would lead elsewhere."""
+    plain = re.sub(r"[^\w.-]+", "-", subject.model).strip("-.") or "model"
+    return f"{plain}-eval"

@@ -11,6 +11,7 @@ import numpy as np
 from featherface_core.data.annotation import Annotation, Faces, PictureSource
 from featherface_core.data.files import FilePictures
 from featherface_core.data.labels import read_labels
+from featherface_core.data.names import safe_names
 from featherface_core.data.open import SYNTHETIC, open_one
 from featherface_core.errors import DataError
 from featherface_core.evaluation.config import EvalConfig
@@ -63,11 +64,16 @@ class Task:
 def open_task(config: EvalConfig) -> Task:
     """The pictures and faces that were asked for. Raises DataError and ConfigError."""
     predictions = read_predictions(config.predictions) if config.predictions else None
-    truth_folder = _ground_truth(config)
-    data = config.data
-    task = _official(truth_folder, data) if truth_folder else _labelled(data or SYNTHETIC_DEFAULT)
+    folder, data = _ground_truth(config), config.data
+    if folder is not None:
+        truth = read_ground_truth(folder)
+        known = truth.names  # of all pictures: predictions may be of more than those of --data
+        task = _official(folder, truth, data)
+    else:
+        task = _labelled(data or SYNTHETIC_DEFAULT)
+        known = task.truth.names
     if predictions is not None:
-        predictions = predictions.called(task.truth.names)
+        predictions = predictions.called(known)
         if not config.data:  # no pictures say which were meant: those that have predictions
             task = task.select([p for p, name in enumerate(task.truth.names) if name in predictions.pictures])
         task = replace(task, predictions=predictions)
@@ -103,8 +109,7 @@ def _subset(task: Task) -> list[str]:
     return []
 
 
-def _official(folder: Path, data: str) -> Task:
-    truth = read_ground_truth(folder)
+def _official(folder: Path, truth: Truth, data: str) -> Task:
     task = Task("wider-face", truth, None, tuple(range(len(truth.names))), (), len(truth.names), data, str(folder))
     if not data:
         return task
@@ -161,9 +166,10 @@ def _labelled(data: str) -> Task:
         )
     labels = read_labels(data)
     source, missing = FilePictures.checked(labels)
-    plain = [str(PurePosixPath(a.name).with_suffix("")) for a in source.annotations]
+    names = safe_names(source.annotations)
+    plain = [str(PurePosixPath(name).with_suffix("")) for name in names]
     twice = Counter(plain)
-    names = [a.name if twice[p] > 1 else p for a, p in zip(source.annotations, plain, strict=True)]
+    names = [name if twice[p] > 1 else p for name, p in zip(names, plain, strict=True)]
     faces = tuple(a.faces for a in source.annotations)
     truth = truth_of(names, faces, [a.attributes for a in source.annotations])
     warnings = (f"{len(missing):,} labelled pictures are missing, such as {missing[0].where}",) if missing else ()

@@ -19,7 +19,7 @@ from featherface_core.errors import ConfigError, WeightsError, first_sentence
 from featherface_core.files import replacing, write_text
 from featherface_core.machine import machine_facts
 from featherface_core.recipe import Recipe, as_mapping
-from featherface_core.run_folder import existing_folder, fresh_folder
+from featherface_core.run_folder import comment, existing_folder, fresh_folder
 
 CHECKPOINT_SCHEMA = 1
 
@@ -51,7 +51,7 @@ class RunFolder:
         import yaml
 
         text = yaml.safe_dump({**more, "recipe": as_mapping(recipe)}, sort_keys=False, allow_unicode=True)
-        write_text(self.config, f"# {command}\n{text}", ConfigError)
+        write_text(self.config, comment(command) + text, ConfigError)
 
     def read_config(self) -> tuple[Recipe, dict[str, Any]]:
         """The recipe and the other keys of an earlier run."""
