@@ -17,7 +17,7 @@ FILES = {
     "html": "page",
     "predictions": "predictions",
 }
-EVENTS_SHOWN = 5
+PLACES_SHOWN = 5
 
 
 def show_eval(report: EvalReport) -> None:
@@ -47,16 +47,17 @@ def show_eval(report: EvalReport) -> None:
 
 def _show_recall(report: EvalReport) -> None:
     groups = by_group(report.recall)
-    events = sorted(groups.pop("event", []), key=lambda row: row.found / row.faces)
-    if not groups and not events:
+    places = next((word for word in ("event", "folder") if word in groups), "event")
+    worst = sorted(groups.pop(places, []), key=lambda row: row.found / row.faces)[:PLACES_SHOWN]
+    if not groups and not worst:
         return
     of = "the faces of Hard" if report.protocol.method == "wider-face" else "all faces"
     made = table("recall", "", "faces", "found", "at 0.5", right=("faces", "found", "at 0.5"))
     for group, rows in groups.items():
         for i, row in enumerate(rows):
             made.add_row(group if i == 0 else "", row.name, *_shares(row))
-    for i, row in enumerate(events[:EVENTS_SHOWN]):
-        made.add_row("worst events" if i == 0 else "", row.name, *_shares(row))
+    for i, row in enumerate(worst):
+        made.add_row(f"worst {places}s" if i == 0 else "", row.name, *_shares(row))
     stdout.print(made)
     said = f"recall of {of}: found with any score, and with a score of 0.5 or more"
     stdout.print(Text(said, style="dim"))

@@ -162,6 +162,20 @@ def test_the_figures_of_labelled_pictures(album: Path, tmp_path: Path) -> None:
     )
 
 
+def test_folders_that_are_no_events(tmp_path: Path) -> None:
+    draw(tmp_path / "images", [Scene("sea/a.png", (A1,), [(A1, 250)]), Scene("hill/b.png", (C2,), ())])
+    lines = [
+        f"{name}\n1\n{box[0]} {box[1]} {box[2] - box[0]} {box[3] - box[1]} 0 0 0 0 0 0"
+        for name, box in (("sea/a.png", A1), ("hill/b.png", C2))
+    ]
+    (tmp_path / "wider_face_val_bbx_gt.txt").write_text("\n".join(lines) + "\n")
+    report = score(tmp_path / "r", tmp_path)
+    assert [(row.group, row.name, row.faces) for row in report.recall if row.group in ("event", "folder")] == [
+        ("folder", "hill", 1),
+        ("folder", "sea", 1),
+    ]
+
+
 def test_recall_by_size_attribute_and_event(album: Path, tmp_path: Path) -> None:
     assert score(tmp_path / "r", album).recall == (
         RecallRow("size", "under 8 px", 1, 0, 0),

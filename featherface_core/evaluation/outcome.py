@@ -65,7 +65,8 @@ def recall_rows(outcome: Outcome, found: Found, truth: Truth, counted: Flags) ->
     folders = np.array(truth.events)
     kinds = sorted(set(truth.events), key=_by_number)
     if 1 < len(kinds) <= 100:
-        groups += [("event", _title(kind), (folders == kind)[truth.picture]) for kind in kinds]
+        word = "event" if any("--" in kind for kind in kinds) else "folder"
+        groups += [(word, _title(kind), (folders == kind)[truth.picture]) for kind in kinds]
     rows = []
     for group, name, chosen in groups:
         faces = chosen & counted

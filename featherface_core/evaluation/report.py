@@ -81,7 +81,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class RecallRow:
-    """Of one group of faces that count (in Hard), how many were found. group: size, blur, occlusion, pose, ..., event.
+    """Of one group of faces that count (in Hard), how many were found. group: size, blur, occlusion, pose, ..., event
+    (of WIDER FACE) or folder.
 
     found: with any score that the protocol keeps. confident: with a score of at least 0.5.
     """
