@@ -40,8 +40,9 @@ def run_detector(
     """The faces of every picture; those that an earlier run of this folder has found are not looked for again.
 
     A picture that cannot be read counts as one in which nothing was found. Raises KeyboardInterrupt when stopped, with all
-    that was found kept in the folder. See ``check`` for what has to hold.
+    that was found kept in the folder; ConfigError as ``check`` does.
     """
+    check(detector, task, config)
     assert task.source is not None
     source, names = task.source, task.truth.names
     with_landmarks = any(faces.has_landmarks.any() for faces in task.faces)
