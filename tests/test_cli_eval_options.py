@@ -26,10 +26,13 @@ from featherface_core.evaluation.report import read_report
         (("--predictions", "good", "--data", "val", "--onnx", "x"), "made elsewhere; --onnx does not go with it"),
         (("--predictions", "good", "--score", "0.1", "--batch", "2"), "--score, --batch do not go with it"),
         (("--predictions", "good", "--protocol", "vga"), "--protocol does not go with it"),
+        (("--weights", "painted", "--data", "synthetic:few"), "--data 'synthetic:few': 'few' is not a number"),
         (("--weights", "w", "--max-drop", "1"), "--max-drop 1 says nothing without a baseline"),
     ],
 )
-def test_options_without_a_meaning(run: Run, world: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_options_without_a_meaning(
+    run: Run, painted: object, world: Path, arguments: tuple[str, ...], words: str
+) -> None:
     assert_refused(run("eval", *arguments), 2, words)
     assert not (world / "runs").exists()
 

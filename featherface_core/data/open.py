@@ -32,7 +32,7 @@ def open_data(
         held_out = f"{SYNTHETIC}:{SYNTHETIC_HELD_OUT}"
     if held_out is not None:
         train = open_one(data, on_event) if data.partition(":")[0] == SYNTHETIC else _train_part(data, on_event)
-        return train, open_one(held_out, on_event, held_out=True)
+        return train, open_one(held_out, on_event, held_out=True, option="--val")
     labels, validation = find_split(Path(data))
     if validation is not None:
         return _checked(labels, on_event), _checked(validation, on_event)
@@ -52,10 +52,15 @@ def open_data(
     return train, validate
 
 
-def open_one(data: str, on_event: RunListener = ignore, held_out: bool = False) -> PictureSource:
-    """All pictures of one data set, ``synthetic`` or labelled files. held_out: drawn pictures are none of those trained on."""
+def open_one(
+    data: str, on_event: RunListener = ignore, held_out: bool = False, option: str = "--data"
+) -> PictureSource:
+    """All pictures of one data set, ``synthetic`` or labelled files. held_out: drawn pictures are none of those trained on.
+
+    option: what ``data`` was named with, for errors.
+    """
     if data.partition(":")[0] == SYNTHETIC:
-        count = _count(data, "--val" if held_out else "--data")
+        count = _count(data, option)
         return SyntheticFaces(count, HELD_OUT_SEED if held_out else 0, SYNTHETIC_SIDE)
     labels = read_labels(Path(data))
     return _checked(labels, on_event)

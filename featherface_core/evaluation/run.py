@@ -67,13 +67,13 @@ def evaluate(
     peers = load_peers(output.peers)
     if detector is not None:
         check(detector, task, config)
-    if output.predictions is not None:
-        make_folder(output.predictions)  # before an hour of work, not after it
     fixed = detector.network.fixed if detector is not None else None
     canvas = (fixed[1], fixed[2]) if fixed else None
     protocol = measured(task, config, canvas)
     folder = output.folder or next_folder(RUNS, _name(subject))
     on_begin(folder, protocol)
+    if output.predictions is not None:
+        make_folder(output.predictions)  # before an hour of work, not after it
     if output.resume:
         check_subject(folder, subject.sha256)
     else:

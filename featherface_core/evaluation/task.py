@@ -12,7 +12,7 @@ from featherface_core.data.annotation import Annotation, Faces, PictureSource
 from featherface_core.data.files import FilePictures
 from featherface_core.data.labels import read_labels
 from featherface_core.data.names import safe_names
-from featherface_core.data.open import SYNTHETIC, open_one
+from featherface_core.data.open import SYNTHETIC, SYNTHETIC_HELD_OUT, open_one
 from featherface_core.errors import DataError
 from featherface_core.evaluation.config import EvalConfig
 from featherface_core.evaluation.predictions import Predictions, read_predictions
@@ -21,7 +21,7 @@ from featherface_core.evaluation.truth import Truth, truth_of
 from featherface_core.evaluation.wider_mat import find_ground_truth, read_ground_truth
 from featherface_core.pictures import PICTURE_SUFFIXES
 
-SYNTHETIC_DEFAULT = f"{SYNTHETIC}:300"
+SYNTHETIC_DEFAULT = f"{SYNTHETIC}:{SYNTHETIC_HELD_OUT}"  # those that training validates on
 
 
 @dataclass(frozen=True)
