@@ -19,6 +19,7 @@ from featherface_core.errors import ConfigError, WeightsError, first_sentence
 from featherface_core.files import replacing
 from featherface_core.models import upstream
 from featherface_core.models.variants import VARIANTS, build_model
+from featherface_core.narrow import can_narrow, narrow
 from featherface_core.results import ConversionReport
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def load_start(model: "FeatherFace", path: str | Path) -> str:
     """Fill ``model`` from a file to start training at, and say in words what was taken.
 
     path: the ImageNet backbone (upstream's mobilenetV1X0.25_pretrain.tar), of which everything but the classifier is used; or
-    a detector's weights of any variant: all of it where the networks are the same, else the backbone, which all share.
+    a detector's weights of any variant: all of it where the networks are the same, the strongest channels of a wider one of the
+    same family (see narrow), else the backbone, which all share.
     Raises WeightsError as ``load_weights`` does.
     """
     path = Path(path)
@@ -119,6 +121,10 @@ def start_from(
     if not backbone_only and _architecture(config) == _architecture(model.config):
         model.load_state_dict(dict(state))
         return f"all weights of {name}"
+    if not backbone_only and can_narrow(config, model.config):
+        fresh = narrow(state, config, model)
+        strongest = f"the strongest {model.config.width} of {config.width} channels of {config.name} ({name})"
+        return f"{strongest}, {' and '.join(fresh)} new" if fresh else strongest
     backbone = {key: t for key, t in state.items() if key.startswith("backbone.")}
     model.load_state_dict(backbone, strict=False)
     return f"backbone of {config.name} ({name})"

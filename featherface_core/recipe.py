@@ -12,7 +12,7 @@ from typing import Any, Literal
 from featherface_core.config import MIN_SIZE, check_choice, check_range, check_size, load_yaml, with_values
 from featherface_core.errors import ConfigError
 
-CropKind = Literal["official", "jitter", "face-size", "none"]
+CropKind = Literal["official", "jitter", "face-size", "collage", "none"]
 ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
 BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
@@ -32,7 +32,8 @@ class AugmentConfig:
 
     crop: ``official``, a square of 0.3, 0.45, 0.6, 0.8 or 1.0 times the short side (RetinaFace); ``jitter``, a square of
     ``jitter`` times the short side, padded with the mean colour where it is larger than the picture; ``face-size``, a square that
-    shows a random face at a log-uniform size of ``face_sizes`` pixels; ``none``, the whole picture. mirror: probability of a
+    shows a random face at a log-uniform size of ``face_sizes`` pixels, at most the square's; ``collage``, pictures side by
+    side until the square is full, each at a size that shows one of its faces so; ``none``, the whole picture. mirror: chance of a
     left-right flip. colour: probability of each colour distortion (brightness, contrast, saturation, hue). interpolation: pick
     one of five at random, otherwise area or linear. scales: multi-scale training; each batch's side is ``size`` times
     one of them, rounded to 32. mosaic, mixup, cutmix: probabilities of mixing four, two, two pictures; the faces of all of them
@@ -110,16 +111,17 @@ class OptimiserConfig:
     """AdamW (Loshchilov & Hutter 2019) and its learning rate.
 
     lr: the peak. final: share of the peak at the end. schedule: ``cosine`` after a linear warm-up, ``one-cycle``, or
-    ``constant``. offset_lr: share of the learning rate for the layers that make deformable offsets and masks (0.1 in DCNv2, Zhu
-    et al. 2019, section 3.2: at the full rate they throw a young network about). warmup_epochs: may be a fraction.
-    weight_decay: of convolution kernels alone. clip: largest norm of all gradients together, 0 for none. accumulate: batches
-    whose gradients are summed before a step. ema: decay of the averaged weights that are validated and kept, 0 for
-    none; it warms up as min(ema, (1 + step) / (10 + step)).
+    ``constant``. backbone_lr: share of the learning rate for the backbone, below 1 where it starts trained. offset_lr: the
+    same for the layers that make deformable offsets and masks (0.1 in DCNv2, Zhu et al. 2019, section 3.2: at the full
+    rate they throw a young network about). warmup_epochs: may be a fraction. weight_decay: of convolution kernels alone. clip:
+    largest norm of all gradients together, 0 for none. accumulate: batches whose gradients are summed before a step. ema:
+    decay of the averaged weights that are validated and kept, 0 for none; it warms up as min(ema, (1 + step) / (10 + step)).
     """
 
     lr: float = 1e-3
     final: float = 0.01
     schedule: ScheduleKind = "cosine"
+    backbone_lr: float = 1.0
     offset_lr: float = 0.1
     warmup_epochs: float = 1.0
     weight_decay: float = 5e-4
@@ -132,6 +134,7 @@ class OptimiserConfig:
         _check_positive("--lr", self.lr)
         check_range("--lr", self.lr, 0.0, 10.0)
         check_range("optimiser.final", self.final, 0.0, 1.0)
+        check_range("optimiser.backbone_lr", self.backbone_lr, 0.0, 10.0)
         check_range("optimiser.offset_lr", self.offset_lr, 0.0, 10.0)
         check_range("--warmup-epochs", self.warmup_epochs, 0.0, 1000.0)
         check_range("optimiser.weight_decay", self.weight_decay, 0.0, 1.0)

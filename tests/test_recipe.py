@@ -216,7 +216,7 @@ def test_off_is_off() -> None:
         ("optimizer: {lr: 1}", "optimizer", "optimiser"),
         ("augment: {color: 0.5}", "color", "colour"),
         ("loss: {negative: 3}", "negative", "negatives"),
-        ("optimiser: {learning_rate: 0.1}", "learning_rate", "known: accumulate, clip, ema"),
+        ("optimiser: {learning_rate: 0.1}", "learning_rate", "known: accumulate, backbone_lr, clip"),
         ("distill: {tempreature: 2}", "tempreature", "temperature"),
         ("lr: 0.1", "lr", "known: augment"),
         ("3: 4", "3", "known: augment"),

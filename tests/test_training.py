@@ -628,6 +628,20 @@ def test_layers_that_make_offsets_learn_slower(tmp_path: Path) -> None:
     assert rates[0.1] == pytest.approx(0.1 * rates[1.0])
 
 
+def test_a_trained_backbone_may_learn_slower(tmp_path: Path) -> None:
+    made = recipe(model="v2", optimiser=OptimiserConfig(backbone_lr=0.2))
+    model = build_model("v2", seed=0)
+    folder, task = RunFolder(tmp_path), LabelsTask(made.loss, Processes())
+    one = Engine(
+        "model", model, task, Poisoned(99), Poisoned(99), made, folder, Processes(), torch.device("cpu"), silent, ""
+    )
+    shares = {id(p): group["share"] for group in one.optimiser.param_groups for p in group["params"]}
+    named = dict(model.named_parameters())
+    assert len(shares) == len(named)
+    slow = {name for name, p in named.items() if shares[id(p)] == 0.2}
+    assert slow == {name for name in named if name.startswith("backbone.")}
+
+
 def test_mixed_precision_trains(tmp_path: Path) -> None:
     machine = MachineConfig(device="cpu", workers=0, cache_gb=0.0, amp="bf16")
     out = run(tmp_path / "run", machine=machine, epochs=1)

@@ -9,17 +9,15 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from featherface_core.data.annotation import FLIP_ORDER, Faces, Picture, concatenate
-from featherface_core.pictures import MEAN
+from featherface_core.data.annotation import Faces, Picture, concatenate
+from featherface_core.data.collage import Read, collage
+from featherface_core.data.colour import distort
+from featherface_core.data.windows import INTERPOLATIONS, LARGEST_ZOOM, VISIBLE, cut, face_size, mirror, within
 from featherface_core.recipe import AugmentConfig
 
 OFFICIAL_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)  # of the short side; RetinaFace's training crops
-INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_LANCZOS4)
 TRIES = 50
-VISIBLE = 0.2  # a face cut off with at least this share in view is ignored: it is neither a face nor background
-LARGEST_ZOOM = 4.0  # of a crop around a face, in all but tiny pictures: blur teaches nothing
 MIX_BETA = 1.5  # of the Beta distribution that MixUp and CutMix draw their share from
-Read = Callable[[int], tuple[Picture, Faces]]
 
 
 def augment(
@@ -46,6 +44,8 @@ def augment(
         picture, faces = mixup(one(index, size), one(int(rng.integers(count)), size), rng)
     elif draw < config.mosaic + config.mixup + config.cutmix:
         picture, faces = cutmix(one(index, size), one(int(rng.integers(count)), size), rng)
+    elif config.crop == "collage":
+        picture, faces = collage(read, index, count, config, size, rng)
     else:
         picture, faces = one(index, size)
     return picture, ignore_small(within(faces, 0, 0, size, size), config.min_face)
@@ -80,7 +80,7 @@ def choose_crop(
     boxes = faces.boxes[~faces.ignored]
     if config.crop == "none":
         return whole
-    if config.crop == "face-size" and len(boxes):
+    if config.crop in ("face-size", "collage") and len(boxes):
         return _around_face(boxes[rng.integers(len(boxes))], config.face_sizes, size, long, rng)
     if config.crop == "official":
         sides = rng.choice(OFFICIAL_SCALES, TRIES) * short
@@ -111,87 +111,11 @@ def _around_face(
     """A crop that shows the face ``box`` at a log-uniform size, somewhere within it."""
     sides = np.maximum(box[2:] - box[:2], 1.0)
     face = float(np.sqrt(sides.prod()))
-    wanted = np.exp(rng.uniform(*np.log(face_sizes)))
+    wanted = face_size(face_sizes, size, rng)
     side = int(np.clip(size * face / wanted, size / LARGEST_ZOOM, 2.0 * long))
     room = side - sides
     corner = box[:2] - rng.random(2) * np.maximum(room, 0) - np.minimum(room, 0) / 2
     return round(float(corner[0])), round(float(corner[1])), max(side, 8)
-
-
-def cut(
-    picture: Picture,
-    faces: Faces,
-    x: int,
-    y: int,
-    side: int,
-    size: int,
-    interpolation: int = cv2.INTER_LINEAR,
-    clip: bool = True,
-) -> tuple[Picture, Faces]:
-    """The square at ``x``, ``y`` of ``side`` pixels, the mean colour where it leaves the picture, resized to ``size``.
-
-    Faces whose centre is in the square stay, cut to it; others of which a fifth or more is in view become ignored; the
-    rest go. Landmarks stay where they are, in or out of the square. Without ``clip`` all faces stay, whole.
-    """
-    height, width = picture.shape[:2]
-    left, top = max(0, -x), max(0, -y)
-    right, bottom = max(0, x + side - width), max(0, y + side - height)
-    part = picture[max(0, y) : max(0, min(height, y + side)), max(0, x) : max(0, min(width, x + side))]
-    if left or top or right or bottom:
-        canvas = np.empty((side, side, 3), np.uint8)
-        canvas[:] = np.array(MEAN, np.uint8)
-        canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
-        part = canvas
-    if side != size:
-        part = np.asarray(cv2.resize(part, (size, size), interpolation=interpolation), np.uint8)
-    scale = size / side
-    corner = np.array((x, y), np.float32)
-    moved = Faces(
-        (faces.boxes - np.tile(corner, 2)) * np.float32(scale),
-        (faces.landmarks - corner) * np.float32(scale),
-        faces.ignored,
-        faces.weights,
-    )
-    return np.ascontiguousarray(part), within(moved, 0, 0, size, size) if clip else moved
-
-
-def within(faces: Faces, x1: float, y1: float, x2: float, y2: float) -> Faces:
-    """The faces as a window shows them: see ``cut``. The window in the faces' own pixels, which stay."""
-    low, high = np.array((x1, y1), np.float32), np.array((x2, y2), np.float32)
-    centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
-    inside = ((centres >= low) & (centres <= high)).all(1)
-    boxes = np.clip(faces.boxes, np.tile(low, 2), np.tile(high, 2))
-    area = np.maximum((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(1), 1e-6)
-    shown = (boxes[:, 2:] - boxes[:, :2]).prod(1) / area
-    kept = inside | (shown >= VISIBLE)
-    return Faces(boxes, faces.landmarks, faces.ignored | ~inside, faces.weights).select(kept)
-
-
-def mirror(picture: Picture, faces: Faces) -> tuple[Picture, Faces]:
-    """Left and right exchanged, the landmarks' names with them. Twice gives the same again."""
-    width = picture.shape[1]
-    boxes = faces.boxes.copy()
-    boxes[:, 0], boxes[:, 2] = width - faces.boxes[:, 2], width - faces.boxes[:, 0]
-    points = faces.landmarks[:, FLIP_ORDER].copy()
-    points[..., 0] = width - points[..., 0]
-    return np.asarray(cv2.flip(picture, 1), np.uint8), Faces(boxes, points, faces.ignored, faces.weights)
-
-
-def distort(picture: Picture, chance: float, rng: np.random.Generator) -> Picture:
-    """Brightness (32 levels), contrast and saturation (0.5 to 1.5), hue (18 of 180), each with ``chance``; SSD, section 3.6."""
-    on = rng.random(4) < chance
-    change = rng.uniform((-32, 0.5, 0.5, -18), (32, 1.5, 1.5, 18))
-    levels = np.arange(256, dtype=np.float32)
-    if on[0] or on[1]:
-        table = (levels + (change[0] if on[0] else 0)) * (change[1] if on[1] else 1)
-        picture = np.asarray(cv2.LUT(picture, np.clip(table, 0, 255).astype(np.uint8)), np.uint8)
-    if on[2] or on[3]:
-        hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)
-        hue = (levels + (change[3] if on[3] else 0)) % 180
-        saturation = np.clip(levels * (change[2] if on[2] else 1), 0, 255)
-        tables = np.stack((hue, saturation, levels), 1).astype(np.uint8)[None]
-        picture = np.asarray(cv2.cvtColor(cv2.LUT(hsv, tables), cv2.COLOR_HSV2BGR), np.uint8)
-    return picture
 
 
 def mixup(a: tuple[Picture, Faces], b: tuple[Picture, Faces], rng: np.random.Generator) -> tuple[Picture, Faces]:

@@ -15,10 +15,11 @@ from featherface_core.data.annotation import PictureSource
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
 from featherface_core.files import make_folder, replacing
+from featherface_core.models.backbone import MobileNetV1Quarter
 from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.drop_block import DropBlock
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.recipe import Recipe
+from featherface_core.recipe import OptimiserConfig, Recipe
 from featherface_core.training.curves import Curves
 from featherface_core.training.early_stopping import SmartEarlyStopping
 from featherface_core.training.ema import Average
@@ -94,7 +95,7 @@ class Engine:
         self.average = Average(model, o.ema)
         self.parameters = [p for module in (model, task.companions) for p in module.parameters()]
         self.optimiser = torch.optim.AdamW(
-            _groups([model, task.companions], o.weight_decay, o.offset_lr),
+            _groups([model, task.companions], o),
             lr=o.lr,
             fused=device.type in ("cpu", "cuda"),
         )
@@ -411,28 +412,21 @@ class Engine:
         save_weights(self.folder.best, self.average.state, self.config, notes)
 
 
-def _groups(modules: list[nn.Module], decay: float, offset_share: float) -> list[dict[str, Any]]:
-    """Weight decay for kernels and matrices, none for biases, normalisations and fusion weights; offsets learn slower."""
-    offsets = {
-        id(p)
-        for module in modules
-        for part in module.modules()
-        if isinstance(part, DeformConv2d)
-        for layer in (part.offset, part.mask)
-        for p in layer.parameters()
-    }
-    groups = []
-    for share, are_offsets in ((1.0, False), (offset_share, True)):
-        for weight_decay, is_kernel in ((decay, True), (0.0, False)):
-            chosen = [
-                p
-                for module in modules
-                for p in module.parameters()
-                if (id(p) in offsets) == are_offsets and (p.ndim > 1) == is_kernel
-            ]
-            if chosen:
-                groups.append({"params": chosen, "weight_decay": weight_decay, "share": share})
-    return groups
+def _groups(modules: list[nn.Module], config: OptimiserConfig) -> list[dict[str, Any]]:
+    """Weight decay for kernels and matrices, none for biases, normalisations and fusion weights; shares of the rate."""
+    shares: dict[int, float] = {}
+    for module in modules:
+        for part in module.modules():
+            if isinstance(part, MobileNetV1Quarter):
+                shares |= {id(p): config.backbone_lr for p in part.parameters()}
+            elif isinstance(part, DeformConv2d):
+                layers = (part.offset, part.mask)
+                shares |= {id(p): config.offset_lr for layer in layers for p in layer.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for p in (p for module in modules for p in module.parameters()):
+        key = (shares.get(id(p), 1.0), config.weight_decay if p.ndim > 1 else 0.0)
+        groups.setdefault(key, []).append(p)
+    return [{"params": chosen, "weight_decay": decay, "share": share} for (share, decay), chosen in groups.items()]
 
 
 def _amp(kind: str, device: torch.device) -> torch.dtype | None:
