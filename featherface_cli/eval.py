@@ -125,6 +125,18 @@ def evaluate(
     compare: Annotated[
         bool, typer.Option("--compare", help="Put REPORTs side by side; nothing is evaluated.", rich_help_panel=COMPARE)
     ] = False,
+    by_name: Annotated[
+        bool,
+        typer.Option(
+            "--by-name",
+            help="With --compare: take runs of one --name together (seeds): mean, spread, gain over the first name.",
+            rich_help_panel=COMPARE,
+        ),
+    ] = False,
+    chart: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw what --by-name shows, as .png or .svg.", rich_help_panel=COMPARE),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -156,10 +168,12 @@ def evaluate(
         featherface eval --predictions detections.zip --ground-truth ground_truth --name mine
 
         featherface eval --compare runs/v1-eval-1 runs/v2-eval-1
+
+        featherface eval --compare --by-name control-seed* taught-seed* --chart gain.png
     """
     from featherface_cli import render
     from featherface_cli.progress import progress_bar
-    from featherface_cli.render_eval import show_comparison, show_eval, show_gate
+    from featherface_cli.render_eval import show_comparison, show_eval, show_gate, show_groups
 
     config = EvalConfig(
         data=data or "",
@@ -183,9 +197,21 @@ def evaluate(
         from featherface_core.evaluation.compare import compare as side_by_side
 
         _refuse(_given(config), "--compare evaluates nothing")
+        if by_name:
+            from featherface_core.evaluation.groups import group
+
+            grouped = group(reports or [])
+            if chart is not None:
+                from featherface_core.evaluation.group_chart import draw_groups
+
+                draw_groups(grouped, chart)
+            render.print_json(grouped, "eval --compare --by-name") if as_json else show_groups(grouped)
+            return
+        _refuse(["--chart"] * (chart is not None), "--compare draws nothing without --by-name")
         comparison = side_by_side(reports or [], any_protocol)
         render.print_json(comparison, "eval --compare") if as_json else show_comparison(comparison)
         return
+    _refuse(["--by-name"] * by_name + ["--chart"] * (chart is not None), "reports are compared by --compare")
     if reports:
         raise ConfigError(
             f"{str(reports[0])!r} is named without an option", "pictures go with --data, reports with --compare"

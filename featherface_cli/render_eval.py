@@ -6,6 +6,7 @@ from rich.text import Text
 
 from featherface_cli.render import facts, plural, stdout, table
 from featherface_core.evaluation.compare import Comparison, Gate
+from featherface_core.evaluation.groups import Gain, Grouped, Spread
 from featherface_core.evaluation.outcome import by_group
 from featherface_core.evaluation.report import EvalReport, RecallRow
 
@@ -132,6 +133,36 @@ def show_comparison(comparison: Comparison) -> None:
     for place, (path, _) in enumerate(pairs, 1):
         differing.add_row(str(place), *(d.values[place - 1] for d in comparison.differences), path)
     stdout.print(differing)
+
+
+def show_groups(grouped: Grouped) -> None:
+    """Mean and spread of each group, and what it has over the first."""
+    names = list(grouped.groups[0].figures)
+    right = ("runs", *(TITLES[name] for name in names), "gain", "pairs above")
+    made = table("name", *right, right=right)
+    for each in grouped.groups:
+        gain = _gain(each.gain)
+        made.add_row(each.name, str(len(each.paths)), *(_spread(each.figures[name]) for name in names), *gain)
+    stdout.print(made)
+    first = grouped.groups[0].name
+    said = (
+        f"AP of a hundred: mean and standard deviation over runs. gain: of {TITLES[grouped.ranked_by]}, over {first}. "
+        "pairs above: of all pairs of a run here and one there, in how many this one is the better."
+    )
+    stdout.print(Text(said, style="dim"))
+    stdout.print(facts([("protocol", grouped.protocol)]))
+
+
+def _spread(spread: Spread) -> str:
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation * 100:.1f}"
+    return f"{spread.mean * 100:.1f}{deviation}"
+
+
+def _gain(gain: Gain | None) -> tuple[Text, Text]:
+    if gain is None:
+        return Text("-", style="dim"), Text("-", style="dim")
+    style = "green" if gain.beyond_spread else "red" if gain.above == 0 else ""
+    return Text(f"{gain.points:+.1f}", style=style), Text(f"{gain.above} of {gain.pairs}", style=style)
 
 
 def _title(report: EvalReport) -> str:
