@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= demo
 
-# trained weights for the demo: name a file of your own with WEIGHTS=FILE
-WEIGHTS ?= $(firstword $(wildcard ../shared/reference/v1_original.pth) untrained)
+# a weights file of your own for the demo: make demo WEIGHTS=FILE; without, those that ship
+WEIGHTS ?=
 
 .PHONY: demo test lint fast setup clean
 
@@ -22,10 +22,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@mkdir -p $(OUT)
 	$(BIN)/featherface params --model v1
-	$(BIN)/featherface export --weights $(WEIGHTS) --dynamic --test-sizes --out $(OUT)/model.onnx --package $(OUT)/package
+	$(BIN)/featherface export $(if $(WEIGHTS),--weights $(WEIGHTS)) --dynamic --test-sizes --out $(OUT)/model.onnx --package $(OUT)/package
 	$(BIN)/featherface detect featherface_core/assets/astronaut.png --onnx $(OUT)/model.onnx --out $(OUT)
-	@if [ "$(WEIGHTS)" = untrained ]; then \
-		echo "These boxes come from untrained weights and mean nothing: make demo WEIGHTS=FILE shows a trained network."; fi
 	@echo "Look at $(OUT)/astronaut_faces.png; the deployment package is $(OUT)/package."
 
 lint: $(READY)

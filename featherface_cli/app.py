@@ -172,7 +172,9 @@ def detect(
 
     Examples:
 
-        featherface detect photo.jpg --weights v1.safetensors
+        featherface detect photo.jpg
+
+        featherface detect photo.jpg --model v1
 
         featherface detect holiday/ 'more/*.png' --onnx featherface_v2.onnx --size 1024 --out found
 
@@ -277,7 +279,7 @@ def export(
         raise ConfigError(f"--out {out} does not end as {form} files do", f"use {suffixes[0]}, or another --format")
     if out is not None and weights and out.resolve() == Path(weights).resolve():
         raise ConfigError(f"--out {out} is the weights file itself", "give the new file another name")
-    source = open_source(weights, model, "v2", quiet)
+    source = open_source(weights, model, quiet)
     if form == "onnx":
         from featherface_core.onnx.export import export as run
 

@@ -11,16 +11,29 @@ if TYPE_CHECKING:
     from featherface_core.evaluation.report import Subject
 
 
-def open_source(weights: str | None, model: str | None, default: str, quiet: bool) -> Any:
-    """Weights as read, or an untrained network, said so."""
+def open_source(weights: str | None, model: str | None, quiet: bool, trained: bool = False) -> Any:
+    """Weights as read, those that ship where none are named, or an untrained network, said so.
+
+    trained: a variant that no weights ship for is an error, not an untrained network. Raises ConfigError, WeightsError.
+    """
     from featherface_cli.render import note
     from featherface_core.checkpoint import load_weights
     from featherface_core.models.variants import build_model, resolve_model
+    from featherface_core.shipped import DEFAULT, SHIPPED, shipped_weights
 
     expect: ModelConfig | None = resolve_model(model) if model else None
     if weights and weights != UNTRAINED:
         return load_weights(weights, expect)
-    config = expect or resolve_model(default)
+    config = expect or resolve_model(DEFAULT)
+    if not weights:
+        path = shipped_weights(config)
+        if path is not None:
+            return load_weights(path, config)
+        if trained:
+            raise ConfigError(
+                f"no weights ship for {config.name!r}, only for {' and '.join(SHIPPED)}",
+                "add --weights FILE; --weights untrained runs a random network",
+            )
     note(f"no trained weights: this {config.name} is a random network (seed 0) and finds no faces", quiet)
     return build_model(config, seed=0)
 
@@ -48,12 +61,7 @@ def open_detector(
         parameters = sum(count_parameters(config).values())
         words = f"{onnx.name}, of {found.weights}"
         return found, Subject(found.model, words, digest, found.backend, "cpu", parameters)
-    if weights is None:
-        raise ConfigError(
-            "no weights are named, and none ship with this version yet",
-            "add --weights FILE or --onnx FILE; --weights untrained runs a random network",
-        )
-    source = open_source(weights, model, "v1", quiet)
+    source = open_source(weights, model, quiet, trained=True)
     from featherface_core.checkpoint import Weights, model_of
 
     if isinstance(source, Weights):

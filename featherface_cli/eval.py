@@ -161,7 +161,7 @@ def evaluate(
 
     Examples:
 
-        featherface eval --weights v1.safetensors --data WIDER_val/images --ground-truth ground_truth --html
+        featherface eval --data WIDER_val/images --ground-truth ground_truth --html
 
         featherface eval --onnx featherface_v2.onnx --data faces/val --protocol size=640
 

@@ -17,7 +17,8 @@ WeightsOption = Annotated[
     typer.Option(
         "--weights",
         metavar="FILE",
-        help="A .safetensors of ours or a published .pth/.tar; the word untrained for a random network.",
+        help="A .safetensors of ours or a published .pth/.tar; the word untrained for a random network. "
+        "Default: those that ship, of v2 unless --model v1.",
     ),
 ]
 ModelOption = Annotated[

@@ -138,7 +138,7 @@ def show_comparison(comparison: Comparison) -> None:
 def show_groups(grouped: Grouped) -> None:
     """Mean and spread of each group, and what it has over the first."""
     names = list(grouped.groups[0].figures)
-    right = ("runs", *(TITLES[name] for name in names), "gain", "pairs above")
+    right = ("runs", *(TITLES[name] for name in names), "gain", "above")
     made = table("name", *right, right=right)
     for each in grouped.groups:
         gain = _gain(each.gain)
@@ -147,7 +147,7 @@ def show_groups(grouped: Grouped) -> None:
     first = grouped.groups[0].name
     said = (
         f"AP of a hundred: mean and standard deviation over runs. gain: of {TITLES[grouped.ranked_by]}, over {first}. "
-        "pairs above: of all pairs of a run here and one there, in how many this one is the better."
+        "above: of all pairs of a run here and one there, in how many this one is the better."
     )
     stdout.print(Text(said, style="dim"))
     stdout.print(facts([("protocol", grouped.protocol)]))

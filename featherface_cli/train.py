@@ -122,10 +122,11 @@ def distill(
         str, typer.Option(metavar="NAME|YAML", help="The network that teaches.", rich_help_panel="Distillation")
     ] = "v1",
     teacher_weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE",
-            help="Its weights. Without them it is trained first, on the same data.",
+            metavar="FILE|train",
+            help="Its weights, or train it first, on the same data. Default: those that ship; on drawn faces, and for a "
+            "variant that none ship for, train.",
             rich_help_panel="Distillation",
         ),
     ] = None,
@@ -220,7 +221,7 @@ def distill(
 
         featherface distill --alpha 0.8:0.5
 
-        featherface distill --alpha 0.8:0.5 --data widerface/ --teacher-weights v1.safetensors --init teacher --control
+        featherface distill --alpha 0.8:0.5 --data widerface/ --init teacher --control
 
         featherface distill --resume runs/v2-distill-1
     """
@@ -282,11 +283,23 @@ def distill(
     else:
         made = o.make_recipe(recipe or default_recipe(student or "v2", data), options, overrides)
         where = Where(out, False, force, stop_after, command_line())
+        taught = _teacher_file(teacher, teacher_weights, data)
 
         def work(listen: "RunListener") -> Any:
-            return run(made, data, val, teacher, teacher_weights, control, teacher_epochs, where, listen)
+            return run(made, data, val, teacher, taught, control, teacher_epochs, where, listen)
 
     _carry_out(work, "distill", nproc, quiet, monitor, as_json)
+
+
+def _teacher_file(teacher: str, given: str | None, data: str) -> Path | None:
+    """The file behind --teacher-weights; None where the teacher is to be trained first."""
+    from featherface_core.models.variants import resolve_model
+    from featherface_core.shipped import shipped_weights
+
+    if given is not None:
+        return None if given == "train" else Path(given)
+    # the weights that ship have seen photographs, and drawn faces are another world
+    return None if data.partition(":")[0] == SYNTHETIC else shipped_weights(resolve_model(teacher))
 
 
 def _options(

@@ -58,12 +58,18 @@ class Adapters(nn.Module):
 
 
 class DistillationLoss:
-    """What the student is held to beside the labels; see ``__call__``. share: as MultiBoxLoss's."""
+    """What the student is held to beside the labels; see ``__call__``. share: as MultiBoxLoss's; box_beta, landmark_beta:
+    as LossConfig's."""
 
     def __init__(
-        self, config: DistillConfig, share: Callable[[Tensor], Tensor] = lambda count: count.clamp(min=1)
+        self,
+        config: DistillConfig,
+        share: Callable[[Tensor], Tensor] = lambda count: count.clamp(min=1),
+        box_beta: float = 1.0,
+        landmark_beta: float = 1.0,
     ) -> None:
         self.config, self.share = config, share
+        self.box_beta, self.landmark_beta = box_beta, landmark_beta
 
     def __call__(
         self,
@@ -99,12 +105,12 @@ class DistillationLoss:
         margin = (logits[:, 1] - logits[:, 0])[chosen]
         score = softened_kl(margin, view.margin[chosen], c.temperature).sum() / counts[0]
         terms = {"teacher/score": c.score * score}
-        for name, weight, mine, theirs in (
-            ("box", c.box, regressions, view.regressions),
-            ("landmark", c.landmark, landmarks, view.landmarks),
+        for name, weight, beta, mine, theirs in (
+            ("box", c.box, self.box_beta, regressions, view.regressions),
+            ("landmark", c.landmark, self.landmark_beta, landmarks, view.landmarks),
         ):
             terms[f"teacher/{name}"] = (
-                weight * F.smooth_l1_loss(mine[agreed], theirs[agreed], reduction="sum") / counts[1]
+                weight * F.smooth_l1_loss(mine[agreed], theirs[agreed], reduction="sum", beta=beta) / counts[1]
             )
         if c.features != "none" and c.feature:
             levels = [

@@ -46,8 +46,10 @@ class MultiBoxLoss:
     ) -> None:
         self.config, self.share = config, share
 
-    def __call__(self, outputs: Outputs, targets: Targets, height: int, width: int) -> LossTerms:
-        """The weighted terms of a batch."""
+    def __call__(
+        self, outputs: Outputs, targets: Targets, height: int, width: int, doubtful: Tensor | None = None
+    ) -> LossTerms:
+        """The weighted terms of a batch. doubtful (N * A,): anchors that are not mined as negatives, bool."""
         c = self.config
         matches = match(targets, height, width, c.iou, c.ignore_iou)
         regressions, logits, landmarks = (output.float().flatten(0, 1) for output in outputs)
@@ -61,11 +63,13 @@ class MultiBoxLoss:
         counts = self.share(torch.stack((weights.sum(), weights[known].sum())))
 
         predicted = regressions[matches.positive]
-        box = box_loss(predicted, boxes, matched, c.regression)
+        box = box_loss(predicted, boxes, matched, c.regression, c.box_beta)
         wanted = encode_points(points[known], matched[known])
-        landmark = F.smooth_l1_loss(landmarks[matches.positive[known]], wanted, reduction="none").sum(1)
+        landmark = F.smooth_l1_loss(
+            landmarks[matches.positive[known]], wanted, reduction="none", beta=c.landmark_beta
+        ).sum(1)
         margin = logits[:, 1] - logits[:, 0]
-        negative = self._mine(margin.detach().view(targets.pictures, -1), matches)
+        negative = self._mine(margin.detach().view(targets.pictures, -1), matches, doubtful)
         if c.classification == "cross-entropy":
             faces = (weights * F.softplus(-margin[matches.positive])).sum()
             classes = faces + F.softplus(margin[negative]).sum()
@@ -73,7 +77,7 @@ class MultiBoxLoss:
             quality = weights
             if c.classification == "quality-focal":
                 quality = weights * iou_of(decode(predicted.detach(), matched), boxes)[0].clamp(min=0)
-            classes = _focal(margin, matches, quality, c.classification == "quality-focal")
+            classes = _focal(margin, matches, quality, doubtful, c.classification == "quality-focal")
         return LossTerms(
             {
                 "box": c.box * (weights * box).sum() / counts[0],
@@ -84,12 +88,14 @@ class MultiBoxLoss:
             negative,
         )
 
-    def _mine(self, margin: Tensor, matches: Matches) -> Tensor:
+    def _mine(self, margin: Tensor, matches: Matches, doubtful: Tensor | None) -> Tensor:
         """The hardest negatives of each picture: ``negatives`` per positive, ``background`` where there is no face."""
         pictures, anchors = margin.shape
         candidates = margin.flatten().clone()
         candidates[matches.positive] = -torch.inf
         candidates[matches.ignored] = -torch.inf
+        if doubtful is not None:
+            candidates[doubtful] = -torch.inf
         positives = torch.bincount(matches.positive // anchors, minlength=pictures)
         wanted = torch.where(positives > 0, positives * self.config.negatives, self.config.background)
         wanted = wanted.clamp(max=anchors - 1)
@@ -120,10 +126,10 @@ def encode_points(points: Tensor, anchors: Tensor) -> Tensor:
     return ((points - anchors[:, None, :2]) / (VARIANCES[0] * anchors[:, None, 2:])).flatten(1)
 
 
-def box_loss(regressions: Tensor, boxes: Tensor, anchors: Tensor, kind: BoxLoss) -> Tensor:
+def box_loss(regressions: Tensor, boxes: Tensor, anchors: Tensor, kind: BoxLoss, beta: float = 1.0) -> Tensor:
     """(n,): smooth L1 of encoded boxes summed over four values, or 1 - IoU, DIoU, CIoU of decoded ones."""
     if kind == "smooth-l1":
-        return F.smooth_l1_loss(regressions, encode(boxes, anchors), reduction="none").sum(1)
+        return F.smooth_l1_loss(regressions, encode(boxes, anchors), reduction="none", beta=beta).sum(1)
     predicted = decode(regressions, anchors)
     overlap, hull = iou_of(predicted, boxes)
     loss = 1 - overlap
@@ -147,7 +153,7 @@ def iou_of(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return inside / (areas[0] + areas[1] - inside).clamp(min=SMALLEST**2), hull
 
 
-def _focal(margin: Tensor, matches: Matches, quality: Tensor, graded: bool) -> Tensor:
+def _focal(margin: Tensor, matches: Matches, quality: Tensor, doubtful: Tensor | None, graded: bool) -> Tensor:
     """Focal loss of all anchors but the ignored: towards ``quality`` (graded), or 0 and 1, positives weighted by it."""
     target = torch.zeros_like(margin)
     target[matches.positive] = quality if graded else 1.0
@@ -160,4 +166,7 @@ def _focal(margin: Tensor, matches: Matches, quality: Tensor, graded: bool) -> T
         loss = loss.index_put((matches.positive,), loss[matches.positive] * quality)
     kept = torch.ones_like(margin)
     kept[matches.ignored] = 0
+    if doubtful is not None:
+        kept[doubtful] = 0
+        kept[matches.positive] = 1
     return (loss * kept).sum()

@@ -31,15 +31,17 @@ class AugmentConfig:
     """How a training picture is varied. Every part can be switched off; probabilities are 0 to 1.
 
     crop: ``official``, a square of 0.3, 0.45, 0.6, 0.8 or 1.0 times the short side (RetinaFace); ``jitter``, a square of
-    ``jitter`` times the short side, padded with the mean colour where it is larger than the picture; ``face-size``, a square that
-    shows a random face at a log-uniform size of ``face_sizes`` pixels, at most the square's; ``collage``, pictures side by
-    side until the square is full, each at a size that shows one of its faces so; ``none``, the whole picture. mirror: chance of a
-    left-right flip. colour: probability of each colour distortion (brightness, contrast, saturation, hue). interpolation: pick
-    one of five at random, otherwise area or linear. scales: multi-scale training; each batch's side is ``size`` times
-    one of them, rounded to 32. mosaic, mixup, cutmix: probabilities of mixing four, two, two pictures; the faces of all of them
-    count (MixUp: Zhang et al. 2018, weights lambda and 1 - lambda; CutMix: Yun et al. 2019, weights by visible area).
-    drop_block: share of the neck's outputs that DropBlock (Ghiasi et al. 2018) zeroes during training. min_face: faces
-    whose longer side is below this many pixels of the network's input train nothing; off, since they make up the Hard AP.
+    ``jitter`` times the short side, padded with the mean colour where it is larger than the picture; ``face-size``, a
+    square that shows a random face at a log-uniform size of ``face_sizes`` pixels, at most the square's; ``collage``,
+    pictures side by side until the square is full, each at a size that shows one of its faces so; ``none``, the whole
+    picture. mirror: chance of a left-right flip. colour: probability of each colour distortion (brightness, contrast,
+    saturation, hue). soften: chance that detail is lost: shrunk up to threefold, compressed, enlarged again.
+    interpolation: pick one of five at random, otherwise area or linear. scales: multi-scale training; each batch's side
+    is ``size`` times one of them, rounded to 32. mosaic, mixup, cutmix: probabilities of mixing four, two, two pictures;
+    the faces of all of them count (MixUp: Zhang et al. 2018, weights lambda and 1 - lambda; CutMix: Yun et al. 2019,
+    weights by visible area). drop_block: share of the neck's outputs that DropBlock (Ghiasi et al. 2018) zeroes during
+    training. min_face: faces whose longer side is below this many pixels of the network's input train nothing; off, since
+    they make up the Hard AP.
     """
 
     crop: CropKind = "official"
@@ -47,6 +49,7 @@ class AugmentConfig:
     face_sizes: tuple[float, float] = (8.0, 200.0)
     mirror: float = 0.5
     colour: float = 0.5
+    soften: float = 0.0
     interpolation: bool = True
     scales: tuple[float, ...] = (1.0,)
     mosaic: float = 0.0
@@ -57,7 +60,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         check_choice("augment.crop", self.crop, CropKind)
-        for name in ("mirror", "colour", "mosaic", "mixup", "cutmix"):
+        for name in ("mirror", "colour", "soften", "mosaic", "mixup", "cutmix"):
             check_range(f"augment.{name}", getattr(self, name), 0.0, 1.0)
         if self.mosaic + self.mixup + self.cutmix > 1:
             raise ConfigError(
@@ -80,9 +83,11 @@ class LossConfig:
 
     iou: an anchor from this overlap on is positive. negatives: mined hardest ones per positive. background: hardest
     negatives of a picture without faces. ignore_iou: anchors from this overlap with an ignored face on train nothing.
-    box, cls, landmark: weights of the three terms. classification: ``cross-entropy`` over positives and mined
-    negatives, ``focal`` (Lin et al. 2017) or ``quality-focal`` (Li et al. 2020; the target of a positive is its IoU) over all
-    anchors. regression: ``smooth-l1`` on encoded boxes, or 1 - IoU, DIoU or CIoU (Zheng et al. 2020) on decoded ones.
+    box, cls, landmark: weights of the three terms. box_beta, landmark_beta: error, of encoded values, at which smooth L1
+    turns from a square into a straight line, for labels and teacher; a small one keeps pulling at small errors.
+    classification: ``cross-entropy`` over positives and mined negatives, ``focal`` (Lin et al. 2017) or ``quality-focal``
+    (Li et al. 2020; the target of a positive is its IoU) over all anchors. regression: ``smooth-l1`` on encoded boxes, or
+    1 - IoU, DIoU or CIoU (Zheng et al. 2020) on decoded ones.
     """
 
     iou: float = 0.35
@@ -92,6 +97,8 @@ class LossConfig:
     box: float = 2.0
     cls: float = 1.0
     landmark: float = 1.0
+    box_beta: float = 1.0
+    landmark_beta: float = 1.0
     classification: ClassLoss = "cross-entropy"
     regression: BoxLoss = "smooth-l1"
 
@@ -104,18 +111,23 @@ class LossConfig:
         check_range("loss.background", self.background, 0, 10_000)
         for name in ("box", "cls", "landmark"):
             check_range(f"loss.{name}", getattr(self, name), 0.0, 100.0)
+        for name in ("box_beta", "landmark_beta"):
+            check_range(f"loss.{name}", getattr(self, name), 0.001, 10.0)
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
     """AdamW (Loshchilov & Hutter 2019) and its learning rate.
 
-    lr: the peak. final: share of the peak at the end. schedule: ``cosine`` after a linear warm-up, ``one-cycle``, or
-    ``constant``. backbone_lr: share of the learning rate for the backbone, below 1 where it starts trained. offset_lr: the
-    same for the layers that make deformable offsets and masks (0.1 in DCNv2, Zhu et al. 2019, section 3.2: at the full
-    rate they throw a young network about). warmup_epochs: may be a fraction. weight_decay: of convolution kernels alone. clip:
-    largest norm of all gradients together, 0 for none. accumulate: batches whose gradients are summed before a step. ema:
-    decay of the averaged weights that are validated and kept, 0 for none; it warms up as min(ema, (1 + step) / (10 + step)).
+    frozen_stages: how many of the backbone's three stages stay as they start; they cost a forward pass alone.
+    frozen_statistics: batch normalisations keep the mean and variance that they start with, all else learns: for
+    fine-tuning a trained network. lr: the peak. final: share of the peak at the end. schedule: ``cosine`` after a linear
+    warm-up, ``one-cycle``, or ``constant``. backbone_lr: share of the learning rate for the backbone, below 1 where it
+    starts trained. offset_lr: the same for the layers that make deformable offsets and masks (0.1 in DCNv2, Zhu et al.
+    2019, section 3.2: at the full rate they throw a young network about). warmup_epochs: may be a fraction. weight_decay:
+    of convolution kernels alone. clip: largest norm of all gradients together, 0 for none. accumulate: batches whose
+    gradients are summed before a step. ema: decay of the averaged weights that are validated and kept, 0 for none; it
+    warms up as min(ema, (1 + step) / (10 + step)).
     """
 
     lr: float = 1e-3
@@ -123,6 +135,8 @@ class OptimiserConfig:
     schedule: ScheduleKind = "cosine"
     backbone_lr: float = 1.0
     offset_lr: float = 0.1
+    frozen_stages: int = 0
+    frozen_statistics: bool = False
     warmup_epochs: float = 1.0
     weight_decay: float = 5e-4
     clip: float = 1.0
@@ -136,6 +150,7 @@ class OptimiserConfig:
         check_range("optimiser.final", self.final, 0.0, 1.0)
         check_range("optimiser.backbone_lr", self.backbone_lr, 0.0, 10.0)
         check_range("optimiser.offset_lr", self.offset_lr, 0.0, 10.0)
+        check_range("optimiser.frozen_stages", self.frozen_stages, 0, 3)
         check_range("--warmup-epochs", self.warmup_epochs, 0.0, 1000.0)
         check_range("optimiser.weight_decay", self.weight_decay, 0.0, 1.0)
         check_range("--gradient-clip-norm", self.clip, 0.0, 1e6)
@@ -225,8 +240,9 @@ class DistillConfig:
     between them. adapt: the rules: alpha x0.9 after ten validations without improvement (shrink), at most 0.4 in the last
     fifth (late_cap), always within 0.1 to 0.9 (bounds). temperature: that scores are softened by. score, box, landmark,
     feature: weights of the four terms. believes: teacher score from which an anchor counts although no label says so.
-    agree_iou: overlap of the teacher's box with the labelled face from which its box and landmarks are learnt. features: at
-    the neck's outputs: ``pearson`` (PKD, Cao et al. 2022), ``cwd`` (Shu et al. 2021), ``mse``, ``none``.
+    doubts: teacher score from which an anchor without a label is not mined as a negative, 1 for none. agree_iou: overlap
+    of the teacher's box with the labelled face from which its box and landmarks are learnt. features: at the neck's
+    outputs: ``pearson`` (PKD, Cao et al. 2022), ``cwd`` (Shu et al. 2021), ``mse``, ``none``.
     """
 
     alpha: tuple[float, float] = (0.8, 0.5)
@@ -240,6 +256,7 @@ class DistillConfig:
     landmark: float = 0.5
     feature: float = 0.1
     believes: float = 0.3
+    doubts: float = 1.0
     agree_iou: float = 0.5
     features: FeatureLoss = "pearson"
 
@@ -255,6 +272,7 @@ class DistillConfig:
             check_range(f"distill.{name}", getattr(self, name), 0.0, 1000.0)
         check_range("--feature-weight", self.feature, 0.0, 1000.0)
         check_range("distill.believes", self.believes, 0.0, 1.0)
+        check_range("distill.doubts", self.doubts, 0.0, 1.0)
         check_range("distill.agree_iou", self.agree_iou, 0.0, 1.0)
 
 
@@ -262,15 +280,18 @@ class DistillConfig:
 class Recipe:
     """A training run, but for its data.
 
-    model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the teacher's
-    backbone); or a file: the ImageNet backbone, or weights of any variant, of which what fits is taken. epochs.
-    pictures_per_epoch: 0 for each once. batch_size: over all processes. size: side of the square network input in pixels. seed.
+    model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the
+    teacher's backbone); or a file: the ImageNet backbone, or weights of any variant, of which what fits is taken. epochs.
+    pictures_per_epoch: 0 for each once. repeats: times that a batch is trained on, a few steps apart, so that it is made,
+    and looked at by a teacher, once for so many steps (data echoing, Choi et al. 2019); an epoch has as many steps as
+    ever. batch_size: over all processes. size: side of the square network input in pixels. seed.
     """
 
     model: str = "v2"
     init: str = "random"
     epochs: int = 100
     pictures_per_epoch: int = 0
+    repeats: int = 1
     batch_size: int = 32
     size: int = 640
     seed: int = 0
@@ -285,6 +306,7 @@ class Recipe:
     def __post_init__(self) -> None:
         check_range("--epochs", self.epochs, 1, 1_000_000)
         check_range("pictures_per_epoch", self.pictures_per_epoch, 0, 1_000_000_000)
+        check_range("repeats", self.repeats, 1, 100)
         check_range("--batch-size", self.batch_size, 1, 65_536)
         check_range("--seed", self.seed, 0, 2**31 - 1)
         check_range("--size", self.size, MIN_SIZE, 4096)

@@ -188,7 +188,7 @@ def test_a_baseline_of_another_protocol_stops_before_the_work(
 # ---- what is refused ----
 
 UNOPENED = [
-    ((), 2, "no weights are named"),
+    (("--model", "v1-24"), 2, "no weights ship for 'v1-24', only for v1 and v2"),
     (("album",), 2, "'album' is named without an option"),
     (("--weights", "nowhere.pth"), 4, "nowhere.pth does not exist"),
     (("--weights", "peers.yaml"), 4, "peers.yaml"),
@@ -405,11 +405,11 @@ def test_an_untrained_network_in_an_empty_folder(tmp_path: Path) -> None:
     said = words_of(ran.stdout)
     assert "warning: 4 of 300 pictures were evaluated" in said
     assert "warning: the network is untrained" in said
-    assert ran.stderr == "note: no trained weights: this v1 is a random network (seed 0) and finds no faces\n"
+    assert ran.stderr == "note: no trained weights: this v2 is a random network (seed 0) and finds no faces\n"
     assert max(map(len, ran.stdout.splitlines())) <= 80
-    written = {path.name for path in (tmp_path / "runs" / "v1-eval-1").iterdir()}
+    written = {path.name for path in (tmp_path / "runs" / "v2-eval-1").iterdir()}
     assert {"report.json", "curves.png", "curves.svg", "detections.jsonl", "config.yaml"} <= written
-    assert cv2.imread(str(tmp_path / "runs" / "v1-eval-1" / "curves.png")) is not None
+    assert cv2.imread(str(tmp_path / "runs" / "v2-eval-1" / "curves.png")) is not None
 
 
 # ---- the real pictures of ../shared ----

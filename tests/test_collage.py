@@ -143,3 +143,14 @@ def test_odd_shapes(shape: tuple[int, int]) -> None:
         )
         assert (picture == 9).all()
         assert np.isfinite(faces.boxes).all()
+
+
+def test_much_that_is_enlarged_is_no_face() -> None:
+    picture, faces = drawn(600, 800, 1)
+    faces = Faces.of(faces.boxes / 20)  # a face of a few pixels in the corner of a large picture
+    config = AugmentConfig(crop="collage", face_sizes=(150.0, 150.0), mirror=0.0, colour=0.0, interpolation=False)
+    shown = [
+        len(collage(lambda _: (picture, faces), 0, 1, config, SIZE, np.random.default_rng(seed))[1])
+        for seed in range(200)
+    ]
+    assert 0.25 < np.mean(np.array(shown) == 0) < 0.55

@@ -156,6 +156,57 @@ def test_alpha_divides_between_labels_and_teacher() -> None:
         assert value == pytest.approx(found[0.25][name] * factor, rel=1e-4), name
 
 
+def test_a_repeated_batch_is_looked_at_once() -> None:
+    teacher = Teacher(randomise(build_model("v1", seed=0)))
+    student = randomise(build_model("v2", seed=1)).eval()
+    schedule = AlphaSchedule(0.5, 0.5, "linear", 5)
+    targets = Targets.of([Faces.of(FACE)])
+    batches = [torch.randn(1, 3, SIDE, SIDE) for _ in range(3)]
+    looks = []
+    look = teacher.look
+    teacher.look = lambda pixels: looks.append(pixels) or look(pixels)  # type: ignore[method-assign, func-returns-value]
+    task = DistillTask(LossConfig(), DistillConfig(), teacher, 32, schedule, Processes(), remembered=2)
+    task.begin(1)
+
+    def losses(number: int | None) -> dict[str, float]:
+        pixels = batches[number or 0]
+        return {k: float(v.detach()) for k, v in task.losses(student, pixels, targets, number).items()}
+
+    first = losses(0), losses(1)
+    assert (losses(0), losses(1)) == first
+    assert len(looks) == 2
+    losses(2)  # the first is forgotten
+    assert losses(0) == first[0]
+    assert len(looks) == 4
+    losses(None)  # a batch without a number is always looked at
+    assert len(looks) == 5
+
+
+def test_what_the_teacher_takes_for_a_face_is_no_negative() -> None:
+    teacher = Teacher(randomise(build_model("v1", seed=0)))
+    student = randomise(build_model("v2", seed=1)).eval()
+    schedule = AlphaSchedule(0.5, 0.5, "linear", 5)
+    pixels, nothing = torch.randn(1, 3, SIDE, SIDE), Targets.of([Faces.none()])
+    margin = teacher.look(pixels).margin
+    scores = margin.sigmoid()
+    found = {}
+    for doubts in (0.0, 0.5, 1.0):
+        config = DistillConfig(doubts=doubts)
+        task = DistillTask(LossConfig(background=len(margin)), config, teacher, 32, schedule, Processes())
+        task.begin(1)
+        found[doubts] = float(task.losses(student, pixels, nothing)["cls"].detach())
+    with torch.no_grad():
+        logits = student.predict(student.pyramid(pixels))[1].flatten(
+            0, 1
+        )  # as they come: losses() takes them for logits
+    cost = torch.nn.functional.softplus(logits[:, 1] - logits[:, 0])
+    assert found[0.0] == 0
+    assert 0 < int((scores >= 0.5).sum()) < len(scores)
+    hardest = cost.topk(len(cost) - 1).values.sum()  # never all of a picture's anchors
+    assert found[1.0] == pytest.approx(0.5 * float(hardest), rel=1e-3)
+    assert found[0.5] == pytest.approx(0.5 * float(cost[scores < 0.5].sum()), rel=1e-3)
+
+
 def test_adapters_depend_on_the_seed_alone() -> None:
     teacher = Teacher(build_model("v1", seed=0))
     schedule = AlphaSchedule(0.8, 0.5, "linear", 5)

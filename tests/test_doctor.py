@@ -173,7 +173,7 @@ def test_a_broken_torch_is_named_and_what_needs_it_is_skipped(tmp_path):
     assert found["torch"].verdict == "fail"
     assert "ImportError: libtorch_cpu.so: cannot open shared object file" in found["torch"].found
     assert found["cores"].verdict == "ok"
-    skipped = [found[name] for name in ("cuda", "v1", "v2", "weights", "export")]
+    skipped = [found[name] for name in ("cuda", "v1", "v2", "shipped", "weights", "export")]
     assert {f.verdict for f in skipped} == {"skip"}
     assert {f.fix for f in [found["torch"], *skipped]} == {
         f"pip install --force-reinstall torch=={version('torch').partition('+')[0]}"
@@ -435,7 +435,7 @@ def test_weights_are_read_and_tried(tmp_path):
     for head in model.heads:
         head.classes.bias.data[1::2] = -100  # of the scores for a face
     path = save_weights(tmp_path / "v2.safetensors", model.state_dict(), VARIANTS["v2"])
-    read, portrait = doctor.run_doctor(only=["weights"], weights=path).findings
+    read, portrait = doctor.run_doctor(only=["weights"], skip=["shipped"], weights=path).findings
     assert read.verdict == "ok"
     assert "v2.safetensors: v2, featherface names, " in read.found
     assert "sha256 " in read.found
@@ -460,7 +460,7 @@ def test_weights_that_cannot_be_read(tmp_path, content, says):
     path = tmp_path / "weights.pth"
     if content is not None:
         path.write_bytes(content)
-    (finding,) = doctor.run_doctor(only=["weights"], weights=path).findings
+    (finding,) = doctor.run_doctor(only=["weights"], skip=["shipped"], weights=path).findings
     assert finding.verdict == "fail"
     assert says in finding.found
     assert "crashed" not in finding.found
@@ -469,8 +469,35 @@ def test_weights_that_cannot_be_read(tmp_path, content, says):
 
 @pytest.mark.usefixtures("imports_well")
 def test_without_a_weights_file_the_doctor_says_how():
-    (finding,) = doctor.run_doctor(only=["weights"]).findings
+    *_, finding = doctor.run_doctor(only=["weights"]).findings
     assert (finding.verdict, finding.fix) == ("skip", "featherface doctor --weights FILE")
+
+
+@pytest.mark.usefixtures("imports_well")
+def test_the_weights_that_ship_find_the_face():
+    v1, v2 = doctor.run_doctor(only=["shipped"]).findings
+    for name, finding in (("v1", v1), ("v2", v2)):
+        assert finding.verdict == "ok"
+        assert finding.found.startswith(f"{name}.safetensors: {name}, featherface names, ")
+        assert finding.found.endswith("; 1 face found in the shipped portrait, which shows 1")
+
+
+@pytest.mark.usefixtures("imports_well")
+def test_shipped_weights_that_are_lost_or_find_nothing(tmp_path, monkeypatch):
+    from featherface_core import VARIANTS, build_model, save_weights, shipped
+
+    monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
+    (finding,) = doctor.run_doctor(only=["shipped"]).findings
+    assert (finding.verdict, finding.check) == ("fail", "shipped")
+    assert "v1.safetensors does not exist" in finding.found
+    for name in shipped.SHIPPED:
+        model = build_model(name, seed=0)
+        for head in model.heads:
+            head.classes.bias.data[1::2] = -100
+        save_weights(tmp_path / f"{name}.safetensors", model.state_dict(), VARIANTS[name])
+    findings = doctor.run_doctor(only=["shipped"]).findings
+    assert [finding.verdict for finding in findings] == ["warn", "warn"]
+    assert all("pip install --force-reinstall featherface" in finding.fix for finding in findings)
 
 
 @pytest.mark.usefixtures("imports_well")

@@ -17,6 +17,7 @@ from featherface_core.recipe import AugmentConfig
 from featherface_core.targets import Targets
 from featherface_core.training import loader
 from featherface_core.training.loader import (
+    ECHO,
     UNREADABLE_IN_A_ROW,
     Batch,
     CachedPictures,
@@ -87,6 +88,33 @@ def test_an_epoch_shows_pictures_once_in_full_batches(pictures: int, batch: int,
         # once; where the set is smaller than a batch, as often as it fits in, or once more
         assert shown.max() <= max(1, -(-batch // pictures))
         assert shown.min() >= (batch // pictures if pictures <= batch else 0)
+
+
+@given(st.integers(1, 200), st.integers(1, 5), st.integers(1, 3))
+def test_repeated_batches_come_in_blocks(steps: int, repeats: int, epochs: int) -> None:
+    order = Order(steps * 2, 2, epochs, 3, (64, 96), repeats=repeats)
+    found = [tuple(keys) for keys in order]
+    assert len(found) == len(order) == epochs * steps
+    numbers = [order.number(position) for position in range(len(found))]
+    # one number, one batch, of one size; and other numbers, other batches
+    assert len(set(zip(numbers, found, strict=True))) == len(set(numbers)) == len(set(found))
+    plain = [tuple(keys) for keys in Order(steps * 2, 2, epochs, 3, (64, 96))]
+    assert all(keys == plain[number] for number, keys in zip(numbers, found, strict=True))
+    times = np.bincount(numbers)
+    assert times.max() <= repeats
+    for epoch in range(epochs):
+        mine = numbers[epoch * steps : (epoch + 1) * steps]
+        assert min(mine) == epoch * steps
+        for first in range(0, steps, ECHO * repeats):
+            block = mine[first : first + ECHO * repeats]
+            fresh = min(ECHO, len(block))
+            assert block == [block[0] + i % fresh for i in range(len(block))]
+
+
+@given(st.integers(0, 119), st.integers(1, 4))
+def test_a_run_with_repeats_resumes_within_a_block(start: int, repeats: int) -> None:
+    whole = list(Order(120, 2, 2, 9, (64,), repeats=repeats))
+    assert list(Order(120, 2, 2, 9, (64,), repeats=repeats, start=start)) == whole[start:]
 
 
 def test_an_order_depends_on_seed_and_epoch_alone() -> None:

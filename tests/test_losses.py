@@ -260,3 +260,40 @@ def test_the_loss_of_a_batch_is_that_of_its_pictures_weighted_by_their_positives
         positives += count
     assert len(whole.matches.positive) == positives
     assert float((whole.terms["box"] + whole.terms["cls"]).detach()) == pytest.approx(total / positives, rel=1e-5)
+
+
+def test_small_landmark_errors_pull_with_a_small_beta() -> None:
+    anchors = anchors_of(SIDE, SIDE)
+    face = Faces.of([[4, 4, 20, 20]], [[[8, 8], [16, 8], [12, 12], [9, 16], [15, 16]]])
+    targets = Targets.of([face])
+    place = int(match(targets, SIDE, SIDE).positive[0])
+    outputs = [torch.zeros(1, len(anchors), n) for n in (4, 2, 10)]
+    exact = encode_points(targets.landmarks, anchors[place : place + 1])
+    pulls = {}
+    for beta, off in ((1.0, 0.05), (0.1, 0.05), (0.1, 0.4)):
+        outputs[2] = torch.zeros(1, len(anchors), 10)
+        outputs[2][0, match(targets, SIDE, SIDE).positive] = exact + off
+        points = outputs[2].clone().requires_grad_()
+        terms = MultiBoxLoss(LossConfig(landmark_beta=beta))(
+            (outputs[0], outputs[1], points), targets, SIDE, SIDE
+        ).terms
+        terms["landmark"].backward()
+        pulls[beta, off] = float(points.grad[0, place].abs().mean() * len(match(targets, SIDE, SIDE).positive))
+    assert pulls[1.0, 0.05] == pytest.approx(0.05, rel=0.1)
+    assert pulls[0.1, 0.05] == pytest.approx(0.5, rel=0.1)
+    assert pulls[0.1, 0.4] == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("classification", ["cross-entropy", "focal", "quality-focal"])
+def test_doubtful_anchors_are_no_negatives_but_may_be_positive(classification: str) -> None:
+    targets = targets_of([[4, 4, 20, 20]])
+    outputs = outputs_for(1)
+    criterion = MultiBoxLoss(LossConfig(classification=classification))  # type: ignore[arg-type]
+    positive = match(targets, SIDE, SIDE).positive
+    plain = criterion(outputs, targets, SIDE, SIDE)
+    none = torch.zeros(len(anchors_of(SIDE, SIDE)), dtype=torch.bool)
+    assert criterion(outputs, targets, SIDE, SIDE, none).terms["cls"] == plain.terms["cls"]
+    everything = criterion(outputs, targets, SIDE, SIDE, ~none)
+    assert len(everything.negative) == 0
+    everything.terms["cls"].backward()
+    assert sorted(torch.nonzero(outputs[1].grad[0].abs().sum(1)).flatten().tolist()) == positive.tolist()

@@ -12,6 +12,7 @@ import numpy as np
 from featherface_core.data.annotation import Faces, Picture, concatenate
 from featherface_core.data.collage import Read, collage
 from featherface_core.data.colour import distort
+from featherface_core.data.soften import soften
 from featherface_core.data.windows import INTERPOLATIONS, LARGEST_ZOOM, VISIBLE, cut, face_size, mirror, within
 from featherface_core.recipe import AugmentConfig
 
@@ -35,7 +36,7 @@ def augment(
         picture, faces = crop(picture, faces, config, side, rng, clip=False)
         if rng.random() < config.mirror:
             picture, faces = mirror(picture, faces)
-        return distort(picture, config.colour, rng), faces
+        return soften(distort(picture, config.colour, rng), config.soften, rng), faces
 
     draw = rng.random()
     if draw < config.mosaic:

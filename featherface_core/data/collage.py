@@ -7,11 +7,13 @@ import numpy as np
 
 from featherface_core.data.annotation import Faces, Picture, concatenate
 from featherface_core.data.colour import distort
+from featherface_core.data.soften import soften
 from featherface_core.data.windows import INTERPOLATIONS, LARGEST_ZOOM, face_size, mirror, within
 from featherface_core.recipe import AugmentConfig
 
 SMALLEST_PIECE = 48  # pixels: side of the narrowest strip that is filled, and short side of the smallest picture
-ELSEWHERE = 0.3  # of the windows are anywhere in their picture: grass and streets are far from faces, and no faces
+# share of the windows that are anywhere in their picture, at the same scales: not all that is large and blurred is a face
+ELSEWHERE = 0.4
 Read = Callable[[int], tuple[Picture, Faces]]
 
 
@@ -32,7 +34,7 @@ def collage(
         index = int(rng.integers(count))
         if rng.random() < config.mirror:
             tile, faces = mirror(tile, faces)
-        tile = distort(tile, config.colour, rng)
+        tile = soften(distort(tile, config.colour, rng), config.soften, rng)
         height, width = tile.shape[:2]
         # the piece lies in a corner of its room; the strip beside it, and the one above or below both, are left
         right, bottom = rng.random(2) < 0.5
@@ -58,14 +60,15 @@ def _piece(
     space = np.array(room)
     boxes = faces.boxes[~faces.ignored]
     least = SMALLEST_PIECE / size.min()
-    if len(boxes) and rng.random() >= ELSEWHERE:
+    corner, sides = rng.random(2) * size, np.zeros(2)
+    if len(boxes):
         box = boxes[rng.integers(len(boxes))]
-        sides = np.maximum(box[2:] - box[:2], 1.0)[::-1]
-        scale = face_size(config.face_sizes, 0.9 * space.min(), rng) / float(np.sqrt(sides.prod()))
-        corner = box[1::-1]
+        extent = np.maximum(box[2:] - box[:2], 1.0)[::-1]
+        scale = face_size(config.face_sizes, 0.9 * space.min(), rng) / float(np.sqrt(extent.prod()))
+        if rng.random() >= ELSEWHERE:
+            corner, sides = box[1::-1], extent
     else:
-        scale = float(np.exp(rng.uniform(np.log(least), np.log(max(least, 2 * space.max() / size.min())))))
-        corner, sides = rng.random(2) * size, np.zeros(2)
+        scale = float(np.exp(rng.uniform(np.log(least), np.log(max(least, LARGEST_ZOOM)))))
     scale = min(max(scale, least), max(LARGEST_ZOOM, least))
     for _ in range(2):  # a strip too narrow to be filled is covered; growing for one may leave another
         narrow = (size * scale < space) & (space - size * scale < SMALLEST_PIECE)

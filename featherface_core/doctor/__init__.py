@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     Check("packages", "providers", packages.providers, needs=("onnxruntime",)),
     Check("packages", "cuda", packages.cuda, needs=("torch",)),
     *(Check("models", name, partial(models.variant, name), needs=("torch",)) for name in VARIANTS),
+    Check("weights", "shipped", weights.shipped, needs=(*_DETECT, "safetensors", "pydantic")),
     Check("weights", "weights", weights.weights, needs=(*_DETECT, "safetensors", "pydantic")),
     Check("export", "export", export.export, needs=(*_DETECT, "onnx", "onnxscript", "onnxruntime")),
 )

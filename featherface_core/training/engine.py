@@ -93,7 +93,9 @@ class Engine:
         self.model = model
         self.task.companions.to(device)
         self.average = Average(model, o.ema)
-        self.parameters = [p for module in (model, task.companions) for p in module.parameters()]
+        for stage in self._frozen():
+            stage.requires_grad_(False)
+        self.parameters = [p for module in (model, task.companions) for p in module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             _groups([model, task.companions], o),
             lr=o.lr,
@@ -101,6 +103,9 @@ class Engine:
         )
         amp = _amp(m.amp, device)
         self.amp = amp
+        if amp == torch.bfloat16 and device.type == "cpu" and not _has_bfloat16():
+            text = "this processor lacks AVX-512 and imitates bfloat16, several times slower: --set machine.amp=off"
+            on_event(Note(text, warning=True))
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.order = Order.of(recipe, len(source), processes.rank, processes.world)
         self.per_step = o.accumulate
@@ -218,6 +223,12 @@ class Engine:
         self._use_compiled(True)
         self.alpha = self.task.begin(epoch)
         self.model.train()
+        for stage in self._frozen():
+            stage.eval()
+        if self.recipe.optimiser.frozen_statistics:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         began, before = time.monotonic(), self.totals.seconds
         told = saved = began
         stop = False
@@ -246,15 +257,16 @@ class Engine:
         self.optimiser.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         used: list[Batch] = []
-        for _ in range(self.per_step):
+        for part in range(self.per_step):
             batch = next(loader)
+            number = self.order.number(self.step * self.per_step + part)
             used.append(batch)
             for problem in batch.problems:
                 self.totals.unreadable += 1
                 self.on_event(Note(problem, warning=True))
             pixels = batch.network_input(self.device, self.recipe.machine.channels_last)
             with torch.autocast(self.device.type, self.amp or torch.bfloat16, enabled=self.amp is not None):
-                terms = self.task.losses(self.model, pixels, batch.targets.to(self.device))
+                terms = self.task.losses(self.model, pixels, batch.targets.to(self.device), number)
             total = torch.stack(list(terms.values())).sum() / self.per_step
             self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
@@ -384,6 +396,9 @@ class Engine:
         if self.processes.first:
             self.on_event(Epoch(self.name, epoch, recipe.epochs, self.monitor.history[-1], better))
 
+    def _frozen(self) -> list[nn.Module]:
+        return list(self.model.backbone.stages)[: self.recipe.optimiser.frozen_stages]
+
     def _use_compiled(self, on: bool) -> None:
         """Run the network's two halves compiled, or as they are written; its tensors are the same."""
         if self.compiled is None:
@@ -423,7 +438,7 @@ def _groups(modules: list[nn.Module], config: OptimiserConfig) -> list[dict[str,
                 layers = (part.offset, part.mask)
                 shares |= {id(p): config.offset_lr for layer in layers for p in layer.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for p in (p for module in modules for p in module.parameters()):
+    for p in (p for module in modules for p in module.parameters() if p.requires_grad):
         key = (shares.get(id(p), 1.0), config.weight_decay if p.ndim > 1 else 0.0)
         groups.setdefault(key, []).append(p)
     return [{"params": chosen, "weight_decay": decay, "share": share} for (share, decay), chosen in groups.items()]
@@ -435,6 +450,11 @@ def _amp(kind: str, device: torch.device) -> torch.dtype | None:
             return None
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
+
+
+def _has_bfloat16() -> bool:
+    """Whether this processor has what oneDNN's bfloat16 kernels need."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _silent(line: str) -> None:

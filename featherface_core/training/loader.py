@@ -23,6 +23,7 @@ from featherface_core.recipe import AugmentConfig, Recipe
 from featherface_core.targets import Targets
 
 UNREADABLE_IN_A_ROW = 20
+ECHO = 24  # batches that take turns where batches are repeated
 PREFETCH = 2  # batches that a worker prepares ahead
 
 
@@ -57,6 +58,7 @@ class Order(Sampler[list[Key]]):
 
     Each epoch is a new permutation drawn from (seed, epoch) alone, cut into full batches; a set smaller than one is repeated.
     Process ``rank`` of ``world`` takes every ``world``-th picture of each batch. Epochs are multiples of ``accumulate`` batches.
+    repeats: blocks of ECHO batches come so many times before the next block does.
     """
 
     def __init__(
@@ -71,10 +73,11 @@ class Order(Sampler[list[Key]]):
         world: int = 1,
         start: int = 0,
         accumulate: int = 1,
+        repeats: int = 1,
     ) -> None:
         self.pictures, self.batch, self.epochs, self.seed, self.sizes = pictures, batch, epochs, seed, sizes
         self.per_epoch = per_epoch or pictures
-        self.rank, self.world, self.start = rank, world, start
+        self.rank, self.world, self.start, self.repeats = rank, world, start, repeats
         self.steps = max(1, self.per_epoch // (batch * accumulate)) * accumulate
 
     @classmethod
@@ -83,7 +86,17 @@ class Order(Sampler[list[Key]]):
         sizes = tuple(max(32, round(recipe.size * scale / 32) * 32) for scale in recipe.augment.scales)
         per_epoch, accumulate = recipe.pictures_per_epoch, recipe.optimiser.accumulate
         return cls(
-            pictures, recipe.batch_size, recipe.epochs, recipe.seed, sizes, per_epoch, rank, world, start, accumulate
+            pictures,
+            recipe.batch_size,
+            recipe.epochs,
+            recipe.seed,
+            sizes,
+            per_epoch,
+            rank,
+            world,
+            start,
+            accumulate,
+            recipe.repeats,
         )
 
     def __len__(self) -> int:
@@ -93,12 +106,22 @@ class Order(Sampler[list[Key]]):
         for epoch in range(self.start // self.steps, self.epochs):
             first = self.start % self.steps if epoch == self.start // self.steps else 0
             order = self._permutation(epoch)
-            for step in range(first, self.steps):
+            for step in (self._fresh(step) for step in range(first, self.steps)):
                 size = self.sizes[0]
                 if len(self.sizes) > 1:
                     size = int(np.random.default_rng((self.seed, epoch, step, 1)).choice(self.sizes))
                 places = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
                 yield [Key(epoch, place, int(order[place]), size) for place in places]
+
+    def number(self, position: int) -> int:
+        """Which batch of the run comes at ``position``, from 0: a repeated one has the number of its first time."""
+        epoch, step = divmod(position, self.steps)
+        return epoch * self.steps + self._fresh(step)
+
+    def _fresh(self, step: int) -> int:
+        block, place = divmod(step, ECHO * self.repeats)
+        # the last block of an epoch may be short; what is left of it is repeated less often
+        return block * ECHO + place % min(ECHO, self.steps - block * ECHO * self.repeats)
 
     def _permutation(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, epoch))

@@ -22,7 +22,7 @@ from featherface_core.run_folder import RUNS, next_folder
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.engine import Engine, Outcome
 from featherface_core.training.folder import RunFolder
-from featherface_core.training.loader import CachedPictures
+from featherface_core.training.loader import ECHO, CachedPictures
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
 from featherface_core.training.samples import save_samples
@@ -113,7 +113,10 @@ def distill(
             task: Task = LabelsTask(recipe.loss, run.processes)
         else:
             width, frozen = model.config.width, Teacher(taught)
-            task = DistillTask(recipe.loss, recipe.distill, frozen, width, schedule, run.processes, recipe.seed)
+            remembered = ECHO if recipe.repeats > 1 else 0
+            task = DistillTask(
+                recipe.loss, recipe.distill, frozen, width, schedule, run.processes, recipe.seed, remembered
+            )
         student = run.fitted("student", run.folder, model, start, task, recipe)
         rows = [student.network] + ([row] if row else [])
         beside: TrainReport | None = None

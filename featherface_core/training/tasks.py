@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from featherface_core.distill import Adapters, DistillationLoss, Teacher
+from featherface_core.distill import Adapters, DistillationLoss, Teacher, TeacherView
 from featherface_core.losses import MultiBoxLoss
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.recipe import DistillConfig, LossConfig
@@ -27,8 +27,10 @@ class Task(Protocol):
         """Called after each validation with its AP."""
         ...
 
-    def losses(self, model: FeatherFace, pixels: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Weighted losses of a batch by name; their sum is trained on."""
+    def losses(
+        self, model: FeatherFace, pixels: Tensor, targets: Targets, number: int | None = None
+    ) -> dict[str, Tensor]:
+        """Weighted losses of a batch by name; their sum is trained on. number: the batch's, which one that is repeated keeps."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,7 +56,9 @@ class LabelsTask:
     def observe(self, val_map: float) -> None:
         """Nothing depends on it."""
 
-    def losses(self, model: FeatherFace, pixels: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, model: FeatherFace, pixels: Tensor, targets: Targets, number: int | None = None
+    ) -> dict[str, Tensor]:
         """``box``, ``cls``, ``landmark``."""
         return self.criterion(model(pixels), targets, *pixels.shape[2:]).terms
 
@@ -81,11 +85,15 @@ class DistillTask:
         schedule: AlphaSchedule,
         processes: Processes,
         seed: int = 0,
+        remembered: int = 0,
     ) -> None:
+        """remembered: views of batches that are kept, since the batches come again; 0 for none."""
         self.criterion = MultiBoxLoss(loss, processes.share)
-        self.teaching = DistillationLoss(config, processes.share)
+        self.teaching = DistillationLoss(config, processes.share, loss.box_beta, loss.landmark_beta)
         self.teacher, self.schedule = teacher, schedule
         self.alpha = 0.0
+        self.remembered = remembered
+        self.views: dict[int, TeacherView] = {}
         wanted = config.features != "none" and config.feature > 0
         # from the seed alone: the same in all processes, and in a run that is resumed
         with torch.random.fork_rng(devices=[]):
@@ -103,20 +111,35 @@ class DistillTask:
         """Alpha shrinks where the AP stands still."""
         self.schedule.observe(val_map)
 
-    def losses(self, model: FeatherFace, pixels: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, model: FeatherFace, pixels: Tensor, targets: Targets, number: int | None = None
+    ) -> dict[str, Tensor]:
         """``box``, ``cls``, ``landmark`` and those of DistillationLoss."""
         height, width = pixels.shape[2:]
         if not self.alpha:
             return self.criterion(model(pixels), targets, height, width).terms
-        view = self.teacher.look(pixels)
+        view = self._look(pixels, number)
         pyramid = model.pyramid(pixels)
         outputs = model.predict(pyramid)
-        labelled = self.criterion(outputs, targets, height, width)
+        # a face that no label names, or a box of another convention: the teacher's score is learnt there, not the label's
+        doubtful = view.margin.sigmoid() >= self.teaching.config.doubts
+        labelled = self.criterion(outputs, targets, height, width, doubtful)
         adapted = self.companions(pyramid) if len(list(self.companions.children())) else []
         taught = self.teaching(outputs, adapted, view, targets, labelled, height, width)
         return {name: (1 - self.alpha) * term for name, term in labelled.terms.items()} | {
             name: self.alpha * term for name, term in taught.items()
         }
+
+    def _look(self, pixels: Tensor, number: int | None) -> TeacherView:
+        if number is None or not self.remembered:
+            return self.teacher.look(pixels)
+        view = self.views.get(number)
+        if view is None:
+            view = self.teacher.look(pixels)
+            while len(self.views) >= self.remembered:
+                self.views.pop(next(iter(self.views)))
+            self.views[number] = view
+        return view
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule's."""

@@ -1,0 +1,105 @@
+"""The weights that ship: small enough, the project's own, used where nothing is named, and described by their cards."""
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from test_cli import Run, run  # noqa: F401 (a fixture)
+
+from featherface_cli.train import _teacher_file
+from featherface_core.checkpoint import load_weights
+from featherface_core.models.variants import VARIANTS
+from featherface_core.pictures import PORTRAIT
+from featherface_core.shipped import DEFAULT, SHIPPED, shipped_card, shipped_weights
+
+BYTES = {"v1": 2_100_000, "v2": 1_200_000}
+
+
+def file_of(name: str) -> Path:
+    path = shipped_weights(VARIANTS[name])
+    assert path is not None
+    return path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_files_are_small_whole_and_say_where_they_come_from(name: str) -> None:
+    path = file_of(name)
+    assert path.stat().st_size <= BYTES[name]
+    weights = load_weights(path)
+    assert (weights.config, weights.layout, weights.cast) == (VARIANTS[name], "featherface", "")
+    with safe_open(path, framework="pt") as stored:
+        notes = stored.metadata()
+    assert {"epoch", "start", "seed", "ap", "protocol"} <= notes.keys()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_parameter_was_trained(name: str, reference: Path) -> None:
+    ours = load_weights(file_of(name)).state
+    for published in ("v1_original.pth", "v1_489015.pth"):
+        theirs = load_weights(reference / published).state
+        alike = [
+            key
+            for key, t in ours.items()
+            if _is_parameter(key) and key in theirs and theirs[key].shape == t.shape and torch.equal(t, theirs[key])
+        ]
+        assert alike == []
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_cards_tell_what_a_user_has_to_know(name: str) -> None:
+    card = shipped_card(name).read_text(encoding="utf-8")
+    weights = load_weights(file_of(name))
+    assert hashlib.sha256(file_of(name).read_bytes()).hexdigest() in card
+    assert f"{sum(t.numel() for key, t in weights.state.items() if _is_parameter(key)):,}" in card
+    for heading in ("Data", "Training", "Figures", "What it is bad at", "Licence"):
+        assert re.search(rf"^## {heading}", card, re.MULTILINE), heading
+    with safe_open(file_of(name), framework="pt") as stored:
+        assert stored.metadata()["start"].split(" (")[0] in " ".join(card.split())
+
+
+def _is_parameter(key: str) -> bool:
+    return not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def test_a_variant_of_ones_own_has_none() -> None:
+    assert shipped_weights(replace(VARIANTS["v2"], cells=3)) is None
+    assert shipped_weights(VARIANTS["v1-24"]) is None
+    assert DEFAULT in SHIPPED
+
+
+@pytest.mark.parametrize("options", [(), ("--model", "v1")])
+def test_detect_finds_the_astronaut_in_an_empty_folder(
+    run: Run,  # noqa: F811
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    ran = run("detect", PORTRAIT, *options, "--score", "0.5", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    (face,) = json.loads(ran.out)["faces"]
+    x1, y1, x2, y2 = face["box"]
+    assert max(abs(x1 - 179), abs(y1 - 56), abs(x2 - 268), abs(y2 - 177)) < 25
+    assert all(x1 < x < x2 and y1 < y < y2 for x, y in face["landmarks"])
+    assert (tmp_path / "detections" / "astronaut_faces.png").is_file()
+
+
+def test_eval_and_export_use_them_too(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    ran = run("eval", "--data", "synthetic:4", "--pictures", "2", "--json")
+    assert ran.code == 0
+    subject = json.loads(ran.out)["subject"]
+    assert (subject["model"], subject["weights"]) == ("v2", "v2.safetensors")
+    converted = run("export", "--format", "pth", "--model", "v1", "--json")
+    assert json.loads(converted.out)["model"] == "v1"
+    assert (tmp_path / "featherface_v1.pth").is_file()
+
+
+def test_who_teaches_where_no_file_is_named() -> None:
+    assert _teacher_file("v1", None, "faces/") == file_of("v1")
+    assert _teacher_file("v1", None, "synthetic:400") is None
+    assert _teacher_file("v1-24", None, "faces/") is None
+    assert _teacher_file("v1", "train", "faces/") is None
+    assert _teacher_file("v1", "mine.pth", "synthetic") == Path("mine.pth")
