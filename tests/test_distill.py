@@ -205,6 +205,13 @@ def test_what_the_teacher_takes_for_a_face_is_no_negative() -> None:
     hardest = cost.topk(len(cost) - 1).values.sum()  # never all of a picture's anchors
     assert found[1.0] == pytest.approx(0.5 * float(hardest), rel=1e-3)
     assert found[0.5] == pytest.approx(0.5 * float(cost[scores < 0.5].sum()), rel=1e-3)
+    sure = Teacher(randomise(build_model("v1", seed=0)))
+    seen = sure.look(pixels)
+    seen.margin.fill_(40.0)  # its score is 1.0 in float32
+    sure.look = lambda _: seen  # type: ignore[method-assign]
+    task = DistillTask(LossConfig(background=len(margin)), DistillConfig(), sure, 32, schedule, Processes())
+    task.begin(1)
+    assert float(task.losses(student, pixels, nothing)["cls"].detach()) == pytest.approx(found[1.0])
 
 
 def test_adapters_depend_on_the_seed_alone() -> None:

@@ -122,7 +122,8 @@ class DistillTask:
         pyramid = model.pyramid(pixels)
         outputs = model.predict(pyramid)
         # a face that no label names, or a box of another convention: the teacher's score is learnt there, not the label's
-        doubtful = view.margin.sigmoid() >= self.teaching.config.doubts
+        doubts = self.teaching.config.doubts
+        doubtful = view.margin.sigmoid() >= doubts if doubts < 1 else None  # a sure teacher's score rounds to 1
         labelled = self.criterion(outputs, targets, height, width, doubtful)
         adapted = self.companions(pyramid) if len(list(self.companions.children())) else []
         taught = self.teaching(outputs, adapted, view, targets, labelled, height, width)
