@@ -341,6 +341,36 @@ def test_a_worker_gives_the_same_batches_as_none() -> None:
             torch.testing.assert_close(x, y, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("start", [0, 5, 40])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_repeated_batch_is_made_once(start: int, workers: int) -> None:
+    source = Pictures(70, broken=(4,))
+    order = Order(70, 2, 2, 3, (32,), repeats=3, start=start)
+    found = list(batches(TrainingPictures(source, PLAIN, 1), order, workers))
+    assert len(found) == len(order) == 70 - start
+    numbers = [order.number(position) for position in range(start, 70)]
+    first: dict[int, Batch] = {}
+    for number, keys, batch in zip(numbers, order, found, strict=True):
+        assert [key.size for key in keys] == [32, 32]
+        if number in first:
+            assert batch.pixels is first[number].pixels
+            assert not batch.problems
+        else:
+            first[number] = batch
+    assert len(first) < len(found)
+    if not workers:  # a worker reads in a process of its own
+        again = Pictures(70, broken=(4,))
+        for keys in order:
+            for key in keys:
+                TrainingPictures(again, PLAIN, 1)[key]
+        assert len(source.reads) < len(again.reads)
+    whole = list(
+        batches(TrainingPictures(Pictures(70, broken=(4,)), PLAIN, 1), Order(70, 2, 2, 3, (32,), repeats=3), 0)
+    )
+    for batch, other in zip(found, whole[start:], strict=True):
+        assert torch.equal(batch.pixels, other.pixels)
+
+
 def workers_with(monkeypatch: pytest.MonkeyPatch, free: int, workers: int) -> int:
     """How many processes are started where /dev/shm has ``free`` bytes; batches have 4 x 64 x 64 x 3 = 49,152 bytes."""
     asked = []

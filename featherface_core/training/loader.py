@@ -3,9 +3,9 @@
 import multiprocessing
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -84,19 +84,18 @@ class Order(Sampler[list[Key]]):
     def of(cls, recipe: Recipe, pictures: int, rank: int = 0, world: int = 1, start: int = 0) -> "Order":
         """The order of a recipe's run over so many pictures, from batch ``start`` on."""
         sizes = tuple(max(32, round(recipe.size * scale / 32) * 32) for scale in recipe.augment.scales)
-        per_epoch, accumulate = recipe.pictures_per_epoch, recipe.optimiser.accumulate
         return cls(
             pictures,
             recipe.batch_size,
             recipe.epochs,
             recipe.seed,
             sizes,
-            per_epoch,
-            rank,
-            world,
-            start,
-            accumulate,
-            recipe.repeats,
+            per_epoch=recipe.pictures_per_epoch,
+            rank=rank,
+            world=world,
+            start=start,
+            accumulate=recipe.optimiser.accumulate,
+            repeats=recipe.repeats,
         )
 
     def __len__(self) -> int:
@@ -210,19 +209,57 @@ class CachedPictures:
         return self.source.faces(index)
 
 
+class _FirstTimes(Sampler[list[Key]]):
+    """Of the batches of an order those that have not come before."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        seen: set[int] = set()
+        for position, keys in enumerate(self.order, self.order.start):
+            number = self.order.number(position)
+            if number not in seen:
+                seen.add(number)
+                yield keys
+
+
 def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[Batch]:
-    """The batches of ``order``. workers: processes beside this one that prepare them, 0 for none."""
+    """The batches of ``order``, each made once, and kept while it comes again; what was wrong with it is said the first time.
+
+    workers: processes beside this one that prepare them, 0 for none.
+    """
+    made = _made(pictures, order, workers)
+    kept: dict[int, Batch] = {}
+    try:
+        if order.repeats == 1:
+            yield from made
+            return
+        for position in range(order.start, order.start + len(order)):
+            number = order.number(position)
+            batch = kept.get(number)
+            if batch is None:
+                batch = next(made)
+                kept[number] = replace(batch, problems=())
+                if len(kept) > ECHO:
+                    kept.pop(next(iter(kept)))
+            yield batch
+    finally:
+        made.close()
+
+
+def _made(pictures: TrainingPictures, order: Order, workers: int) -> Generator[Batch]:
     longest = max(order.sizes)
     share = len(range(order.rank, order.batch, order.world))
     workers = _workers_that_fit(workers, share * longest**2 * 3)
     if not workers:
-        for keys in order:
+        for keys in _FirstTimes(order):
             yield collate([pictures[key] for key in keys])
         return
     context = "fork" if sys.platform == "linux" else None  # the cache of pictures is shared, not copied
     loader = DataLoader(
         _Careful(pictures),
-        batch_sampler=order,
+        batch_sampler=_FirstTimes(order),
         num_workers=workers,
         collate_fn=_collate_carefully,
         worker_init_fn=_start_worker,
