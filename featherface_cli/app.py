@@ -237,6 +237,9 @@ def export(
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set, 19 to 23.")] = ExportConfig.opset,
     simplify: Annotated[bool, typer.Option("--simplify", help="Run onnxsim on the graph.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Write the network as it is, without the rewrites that make it faster.")
+    ] = False,
     package: Annotated[
         Path | None, typer.Option("--package", metavar="DIR", help="Also write a deployment folder.")
     ] = None,
@@ -267,12 +270,13 @@ def export(
         raise ConfigError(f"--size {size} is more than one", "a static file has one: 640 or 480x640")
     if not dynamic and test_sizes is not None:
         raise ConfigError("--test-sizes does not go with --static, which has one size", "name that one with --size")
-    config = ExportConfig(dynamic, fixed[0], sizes, opset=opset, simplify=simplify)
+    config = ExportConfig(dynamic, fixed[0], sizes, opset=opset, simplify=simplify, optimise=not plain)
     if form not in ("onnx", "safetensors", "pth"):
         raise ConfigError(f"--format {form!r} is not known", "use onnx, safetensors or pth")
-    if form != "onnx" and (package or simplify or not dynamic or test_sizes is not None):
+    if form != "onnx" and (package or simplify or plain or not dynamic or test_sizes is not None):
         raise ConfigError(
-            f"--format {form} converts weights alone", "leave out --package, --simplify, --static and --test-sizes"
+            f"--format {form} converts weights alone",
+            "leave out --package, --simplify, --plain, --static and --test-sizes",
         )
     suffixes = {"onnx": (".onnx",), "safetensors": (".safetensors",), "pth": (".pth", ".pt", ".tar")}[form]
     if out is not None and out.suffix.lower() not in suffixes:

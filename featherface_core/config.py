@@ -139,6 +139,7 @@ class ExportConfig:
 
     dynamic: batch, height and width are free (32 or more, odd too); otherwise fixed to ``size`` (height, width) and batch 1.
     test_sizes, test_batches: what is compared with PyTorch. opset: ONNX operator set, 19 (first with DeformConv) to 23.
+    optimise: rewrite the network into fewer and faster steps of the same result; off exports it as it is written.
     tolerance: largest difference of a raw output from PyTorch's, relative to max(1, |value|).
     """
 
@@ -148,6 +149,7 @@ class ExportConfig:
     test_batches: tuple[int, ...] = (1, 2)
     opset: int = 19
     simplify: bool = False
+    optimise: bool = True
     tolerance: float = 1e-4
 
     def __post_init__(self) -> None:

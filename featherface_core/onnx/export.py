@@ -17,6 +17,7 @@ from featherface_core.files import replacing
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.graph import OUTPUTS, make_graph
 from featherface_core.onnx.package import check_folder, write_package
+from featherface_core.onnx.rewrite import chosen
 from featherface_core.onnx.verify import verify
 from featherface_core.results import ExportReport, SizeCheck
 
@@ -92,6 +93,7 @@ def _export(
         tuple(checks),
         export_seconds,
         time.perf_counter() - start,
+        rewrites=chosen(config.optimise),
     )
     if package is None:
         return report
