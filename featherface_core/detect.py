@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "featherface"
 METADATA_SCHEMA = 1
+OUTPUTS = ("bbox_regressions", "classifications", "landmarks")  # of exported files
 
 
 class Network(Protocol):
     """Anything that turns pixels (N, 3, H, W) into (N, A, 4), (N, A, 2), (N, A, 10), float32.
 
-    fixed: the only (batch, height, width) it takes, or None for any of 32 pixels or more.
+    fixed: the only (batch, height, width) it takes, or None for any of 32 pixels or more. channels_last: whether it would
+    rather have the pixels in memory as (N, H, W, 3); their shape is the same.
     """
 
     fixed: tuple[int, int, int] | None
+    channels_last: bool
 
     def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
         """One forward pass."""
@@ -64,7 +67,7 @@ class Detector:
                 f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
                 "leave --size out, or export with --dynamic",
             )
-        return prepare(picture, size, self.mean, canvas)
+        return prepare(picture, size, self.mean, canvas, self.network.channels_last)
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
         """Prepared pictures of one shape, (N, 3, h, w), to faces in pixels of the original pictures."""
@@ -133,6 +136,7 @@ class TorchNetwork:
     """The forward pass of a PyTorch model. device: cpu, cuda, cuda:1, mps. threads: CPU threads, 0 for torch's choice."""
 
     fixed: tuple[int, int, int] | None = None
+    channels_last = False
 
     def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
         import torch
@@ -160,6 +164,8 @@ class TorchNetwork:
 class OnnxNetwork:
     """The forward pass of an ONNX file; ``description`` is the JSON that its metadata holds."""
 
+    channels_last = False
+
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         ort = import_onnxruntime()
         path = Path(path)
@@ -174,19 +180,18 @@ class OnnxNetwork:
             raise WeightsError(
                 f"onnxruntime cannot load {path}: {first_line(problem)}", "export it again: featherface export"
             ) from None
-        self.description = _read_description(path, self.session.get_modelmeta().custom_metadata_map)
+        self.description = read_description(path, self.session.get_modelmeta().custom_metadata_map)
         shape = self.session.get_inputs()[0].shape
         self.input = self.session.get_inputs()[0].name
         self.fixed = (shape[0], shape[2], shape[3]) if all(isinstance(n, int) for n in shape) else None
-        self.outputs = ["bbox_regressions", "classifications", "landmarks"]
 
     def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
         """One forward pass; a file with a fixed batch runs as often as it takes."""
         if self.fixed and pixels.shape[0] > self.fixed[0]:
-            parts = [self.session.run(self.outputs, {self.input: pixels[i : i + 1]}) for i in range(pixels.shape[0])]
+            parts = [self.session.run(OUTPUTS, {self.input: pixels[i : i + 1]}) for i in range(pixels.shape[0])]
             first, second, third = (np.concatenate(part) for part in zip(*parts, strict=True))
         else:
-            first, second, third = self.session.run(self.outputs, {self.input: pixels})
+            first, second, third = self.session.run(OUTPUTS, {self.input: pixels})
         return first, second, third
 
 
@@ -223,7 +228,8 @@ def _anchors(height: int, width: int, strides: tuple[int, ...], sizes: tuple[tup
     return anchors
 
 
-def _read_description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+def read_description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """What an exported file says of itself, from its metadata. Raises WeightsError where that is not ours, or damaged."""
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path} was not exported by this project: it holds no {METADATA_KEY!r} metadata",

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from featherface_core.config import AttentionConfig, ModelConfig
+from featherface_core.config import AttentionConfig, ExportConfig, ModelConfig
 from featherface_core.models.attention import SpatialGate
 from featherface_core.models.blocks import ChannelShuffle
 from featherface_core.models.context import SSH
@@ -74,7 +74,7 @@ def test_what_was_to_go_is_gone(name: str) -> None:
 
 
 def test_a_plain_network_has_its_normalisations_folded_and_nothing_else() -> None:
-    model = rewritten(build_model("v1", seed=0), chosen(False))
+    model = rewritten(build_model("v1", seed=0), chosen(ExportConfig(optimise=False)))
     assert not kinds(model, nn.BatchNorm2d)
     assert len(kinds(model, LevelHead)) == 3
     assert len(kinds(model, SSH)) == 3

@@ -13,7 +13,7 @@ import torch
 from featherface_core import __version__
 from featherface_core.boxes import count_anchors
 from featherface_core.config import ExportConfig
-from featherface_core.detect import METADATA_KEY
+from featherface_core.detect import METADATA_KEY, OUTPUTS
 from featherface_core.errors import ExportError, first_line
 from featherface_core.models import blocks, deform  # noqa: F401 (they register the two operators)
 from featherface_core.models.featherface import FeatherFace
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from onnxscript.values import Opset
 
 INPUT = "input"
-OUTPUTS = ("bbox_regressions", "classifications", "landmarks")
 LARGEST_SIDE = 32768
 
 
@@ -32,7 +31,7 @@ def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, 
 
     Raises ExportError where torch or onnxsim cannot make it.
     """
-    folded = rewritten(model, chosen(config.optimise))
+    folded = rewritten(model, chosen(config))
     # any size would do; two odd multiples of 32 that differ keep the exporter from taking a special case for the rule
     example = torch.zeros(2, 3, 96, 160) if config.dynamic else torch.zeros(1, 3, *config.size)
     dims = {

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from featherface_core.config import ExportConfig
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.rewrites.batch_norms import fold_batch_norms
 from featherface_core.onnx.rewrites.deformable import join_deformables
@@ -26,9 +27,12 @@ REWRITES: dict[str, Rewrite] = {
 }
 
 
-def chosen(optimise: bool) -> tuple[str, ...]:
-    """The names of all rewrites, or of the one that even a plain export has."""
-    return tuple(REWRITES) if optimise else ("batch norms",)
+def chosen(config: ExportConfig) -> tuple[str, ...]:
+    """The names of the rewrites of an export; even a plain one has its normalisations folded."""
+    if not config.optimise:
+        return ("batch norms",)
+    # OpenVINO reduces channels fast as they are
+    return tuple(name for name in REWRITES if name != "reductions" or config.form == "onnx")
 
 
 @torch.no_grad()

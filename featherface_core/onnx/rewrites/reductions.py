@@ -25,7 +25,7 @@ class FastGate(nn.Module):
         """(N, C, H, W) to (N, 1, H, W)."""
         _, channels, height, width = x.shape
         row = torch.full((1, 1, channels), 1 / channels, dtype=x.dtype, device=x.device)
-        halves = x.reshape(-1, 2, channels // 2, height * width).amax(2)
-        maps = [halves.amax(1, keepdim=True), row @ x.flatten(2)]
+        halves = x.reshape(-1, 2, channels // 2, height * width).amax(2).chunk(2, 1)
+        maps = [torch.maximum(*halves), row @ x.flatten(2)]
         both = torch.cat(maps[::-1] if self.mean_first else maps, 1)
         return torch.sigmoid(self.mix(both.reshape(-1, 2, height, width)))
