@@ -28,12 +28,10 @@ OUTPUTS = ("bbox_regressions", "classifications", "landmarks")  # of exported fi
 class Network(Protocol):
     """Anything that turns pixels (N, 3, H, W) into (N, A, 4), (N, A, 2), (N, A, 10), float32.
 
-    fixed: the only (batch, height, width) it takes, or None for any of 32 pixels or more. channels_last: whether it would
-    rather have the pixels in memory as (N, H, W, 3); their shape is the same.
+    fixed: the only (batch, height, width) it takes, or None for any of 32 pixels or more.
     """
 
     fixed: tuple[int, int, int] | None
-    channels_last: bool
 
     def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
         """One forward pass."""
@@ -48,6 +46,7 @@ class Detector:
     """
 
     backend = ""
+    channels_last = False  # how the network would have its pixels in memory: as (h, w, 3), or as (3, h, w)
 
     def __init__(self, network: Network, constants: dict[str, Any], model: str, weights: str) -> None:
         self.network, self.model, self.weights = network, model, weights
@@ -67,7 +66,7 @@ class Detector:
                 f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
                 "leave --size out, or export with --dynamic",
             )
-        return prepare(picture, size, self.mean, canvas, self.network.channels_last)
+        return prepare(picture, size, self.mean, canvas, self.channels_last)
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
         """Prepared pictures of one shape, (N, 3, h, w), to faces in pixels of the original pictures."""
@@ -136,7 +135,6 @@ class TorchNetwork:
     """The forward pass of a PyTorch model. device: cpu, cuda, cuda:1, mps. threads: CPU threads, 0 for torch's choice."""
 
     fixed: tuple[int, int, int] | None = None
-    channels_last = False
 
     def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
         import torch
@@ -163,8 +161,6 @@ class TorchNetwork:
 
 class OnnxNetwork:
     """The forward pass of an ONNX file; ``description`` is the JSON that its metadata holds."""
-
-    channels_last = False
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         ort = import_onnxruntime()

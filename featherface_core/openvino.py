@@ -21,6 +21,7 @@ class OpenVinoDetector(Detector):
     """
 
     backend = "openvino"
+    channels_last = True  # the file's own layout: see onnx.openvino
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         network = OpenVinoNetwork(path, threads)
@@ -31,8 +32,6 @@ class OpenVinoDetector(Detector):
 
 class OpenVinoNetwork:
     """The forward pass of an OpenVINO file, in float32; ``description`` is the JSON that its runtime information holds."""
-
-    channels_last = True  # the file's own layout: see onnx.openvino
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         openvino = import_openvino()
