@@ -58,8 +58,8 @@ def recall_rows(outcome: Outcome, found: Found, truth: Truth, counted: Flags) ->
     groups: list[tuple[str, str, Flags, int | None]] = []
     for low, high in pairwise(edges):
         name = f"under {high:g} px" if not low else f"{low:g} px and more" if np.isinf(high) else f"{low:g}-{high:g} px"
-        alarms = int(((wrong >= low) & (wrong < high)).sum())
-        groups.append(("size", name, (sides >= low) & (sides < high), alarms))
+        count = int(((wrong >= low) & (wrong < high)).sum())
+        groups.append(("size", name, (sides >= low) & (sides < high), count))
     for attribute, names in VALUES.items():
         if attribute in truth.attributes:
             values = truth.attributes[attribute]
