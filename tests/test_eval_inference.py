@@ -343,7 +343,7 @@ def test_the_loss_of_a_validation_is_the_networks() -> None:
     model = randomise(build_model("v1-24", seed=1))
     source = SyntheticFaces(3, size=64)
     prepared = [prepare(source.read(k)[0], 96)[0] for k in range(3)]
-    model.training = True  # it gives logits then; its parts stay in evaluation mode
+    model.heads.training = True  # they give logits then; the rest stays in evaluation mode
     with torch.no_grad():
         outputs = model(torch.from_numpy(np.stack(prepared)))
     faces = [source.faces(k) for k in range(3)]
