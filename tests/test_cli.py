@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from test_package import FACES, stub_onnx
 
-from featherface_cli.app import PLANNED, main
+from featherface_cli.app import main
 from featherface_core.models.variants import VARIANTS, build_model
 
-COMMANDS = ("params", "detect", "train", "distill", "export", "doctor", "data")
+COMMANDS = ("params", "detect", "train", "distill", "export", "bench", "doctor", "data")
 TOTALS = {"v1": 487_263, "v1-original": 592_371, "v1-24": 321_041, "v1-56": 489_015, "v2": 256_156}
 PROFILER = {"v1": 418_788, "v1-original": 488_661, "v1-24": 306_431, "v1-56": 409_615, "v2": 256_136}
 SCRIPT = str(Path(sys.executable).with_name("featherface"))
@@ -141,11 +141,6 @@ def test_every_option_has_a_description() -> None:
 def test_no_arguments_and_version(run: Run) -> None:
     assert "Usage: featherface" in run().out
     assert re.fullmatch(r"featherface \d+\.\d+\.\d+\n", run("--version").out)
-
-
-@pytest.mark.parametrize("command", PLANNED)
-def test_planned_commands_say_so(run: Run, command: str) -> None:
-    assert_refused(run(command, "--alpha", "0.8:0.5"), 1, f"'featherface {command}' is not part of version")
 
 
 # --- params -------------------------------------------------------------------------------------------------------------

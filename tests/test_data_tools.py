@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface_cli import app as cli
-from featherface_cli.data import data_app
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces
 from featherface_core.data.check import FIXES, check_data
 from featherface_core.data.convert import convert
@@ -41,10 +40,6 @@ class Ran:
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ran]:
     """Run ``featherface data ARGUMENTS`` in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    if not any(group.name == "data" for group in cli.app.registered_groups):
-        monkeypatch.setattr(cli, "PLANNED", ())
-        monkeypatch.setattr(cli.app, "registered_groups", [*cli.app.registered_groups])
-        cli.app.add_typer(data_app, name="data")
 
     def call(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["featherface", "data", *map(str, arguments)])
