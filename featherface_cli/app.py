@@ -132,7 +132,8 @@ def detect(
     ],
     weights: WeightsOption = None,
     onnx: Annotated[
-        Path | None, typer.Option("--onnx", metavar="FILE", help="An exported ONNX file, run by onnxruntime.")
+        Path | None,
+        typer.Option("--onnx", metavar="FILE", help="An exported file: .onnx by onnxruntime, .xml by OpenVINO."),
     ] = None,
     model: ModelOption = None,
     size: Annotated[
@@ -199,10 +200,15 @@ def export(
     model: ModelOption = None,
     weights: WeightsOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: featherface_MODEL.onnx.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: featherface_MODEL and the suffix.")
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="onnx|safetensors|pth", help="pth writes weights under upstream's names.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="onnx|openvino|safetensors|pth",
+            help="openvino needs the extra of that name; pth writes weights under upstream's names.",
+        ),
     ] = "onnx",
     dynamic: Annotated[
         bool, typer.Option("--dynamic/--static", help="Free batch, height and width, or one --size.")
@@ -220,13 +226,16 @@ def export(
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set, 19 to 23.")] = ExportConfig.opset,
     simplify: Annotated[bool, typer.Option("--simplify", help="Run onnxsim on the graph.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Write the network as it is, without the rewrites that make it faster.")
+    ] = False,
     package: Annotated[
         Path | None, typer.Option("--package", metavar="DIR", help="Also write a deployment folder.")
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Export to ONNX and prove the file equal to PyTorch at many sizes; or convert weights.
+    """Export to ONNX or OpenVINO and prove the file equal to PyTorch at many sizes; or convert weights.
 
     Every size and batch is compared: output shapes, raw outputs, and the faces found in a real picture. If one fails, no file
     is written (exit code 5).
@@ -236,6 +245,8 @@ def export(
         featherface export --dynamic --test-sizes
 
         featherface export --weights v1.safetensors --test-sizes 320,480x640 --package deploy
+
+        featherface export --format openvino --static --size 640
 
         featherface export --weights mobilenet0.25_Final.pth --format safetensors --out v1.safetensors
     """
@@ -250,25 +261,42 @@ def export(
         raise ConfigError(f"--size {size} is more than one", "a static file has one: 640 or 480x640")
     if not dynamic and test_sizes is not None:
         raise ConfigError("--test-sizes does not go with --static, which has one size", "name that one with --size")
-    config = ExportConfig(dynamic, fixed[0], sizes, opset=opset, simplify=simplify)
-    if form not in ("onnx", "safetensors", "pth"):
-        raise ConfigError(f"--format {form!r} is not known", "use onnx, safetensors or pth")
-    if form != "onnx" and (package or simplify or not dynamic or test_sizes is not None):
+    networks, weights_forms = ("onnx", "openvino"), ("safetensors", "pth")
+    if form not in networks + weights_forms:
+        raise ConfigError(f"--format {form!r} is not known", f"use {', '.join(networks + weights_forms)}")
+    if form in weights_forms and (package or simplify or plain or not dynamic or test_sizes is not None):
         raise ConfigError(
-            f"--format {form} converts weights alone", "leave out --package, --simplify, --static and --test-sizes"
+            f"--format {form} converts weights alone",
+            "leave out --package, --simplify, --plain, --static and --test-sizes",
         )
-    suffixes = {"onnx": (".onnx",), "safetensors": (".safetensors",), "pth": (".pth", ".pt", ".tar")}[form]
+    if form == "openvino" and package:
+        raise ConfigError("--package goes with --format onnx", "leave out --package, or --format openvino")
+    suffixes = {
+        "onnx": (".onnx",),
+        "openvino": (".xml",),
+        "safetensors": (".safetensors",),
+        "pth": (".pth", ".pt", ".tar"),
+    }[form]
     if out is not None and out.suffix.lower() not in suffixes:
         raise ConfigError(f"--out {out} does not end as {form} files do", f"use {suffixes[0]}, or another --format")
     if out is not None and weights and out.resolve() == Path(weights).resolve():
         raise ConfigError(f"--out {out} is the weights file itself", "give the new file another name")
     source = open_source(weights, model, quiet)
-    if form == "onnx":
+    if form in networks:
         from featherface_core.onnx.export import export as run
 
+        config = ExportConfig(
+            dynamic,
+            fixed[0],
+            sizes,
+            opset=opset,
+            simplify=simplify,
+            optimise=not plain,
+            form="openvino" if form == "openvino" else "onnx",
+        )
         name = source.config.name.removesuffix("*")
         with progress_bar("export", quiet or as_json) as on_event:
-            report = run(source, out or Path(f"featherface_{name}.onnx"), config, package, on_event, UNTRAINED)
+            report = run(source, out or Path(f"featherface_{name}{suffixes[0]}"), config, package, on_event, UNTRAINED)
         render.print_json(report, "export") if as_json else render.show_export(report)
         return
     from featherface_core.checkpoint import Weights, convert

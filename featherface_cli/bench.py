@@ -196,5 +196,7 @@ def _check_kind(path: Path) -> None:
 
     if str(path) in VARIANTS:
         raise ConfigError(f"{str(path)!r} is a variant, not an ONNX file", f"use --model {path}")
+    if path.suffix.lower() == ".xml":
+        raise ConfigError(f"{path} is an OpenVINO file, which bench does not time yet", "time its ONNX twin")
     if path.suffix.lower() in (".safetensors", ".pth", ".pt", ".tar"):
         raise ConfigError(f"{path} holds weights, it is no ONNX file", f"use --weights {path}")

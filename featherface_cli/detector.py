@@ -42,8 +42,9 @@ def open_detector(
     weights: str | None, onnx: Path | None, model: str | None, device: str, threads: int, quiet: bool
 ) -> "tuple[Detector, Subject]":
     """The detector and what there is to say of it. Raises ConfigError, WeightsError."""
-    from featherface_core.detect import OnnxDetector, TorchDetector
+    from featherface_core.detect import TorchDetector
     from featherface_core.evaluation.report import Subject
+    from featherface_core.exported import open_exported
 
     if onnx is not None:
         import hashlib
@@ -55,9 +56,11 @@ def open_detector(
             raise ConfigError(
                 "--onnx brings its own network; --weights and --model do not go with it", "leave them out"
             )
-        found = OnnxDetector(onnx, threads)
+        found = open_exported(onnx, threads)
         config = with_values(ModelConfig(), found.description["model"], str(onnx))
-        digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
+        digest = hashlib.sha256(
+            (onnx.with_suffix(".bin") if onnx.suffix.lower() == ".xml" else onnx).read_bytes()
+        ).hexdigest()
         parameters = sum(count_parameters(config).values())
         words = f"{onnx.name}, of {found.weights}"
         return found, Subject(found.model, words, digest, found.backend, "cpu", parameters)

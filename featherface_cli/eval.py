@@ -56,7 +56,8 @@ def evaluate(
     ] = None,
     weights: WeightsOption = None,
     onnx: Annotated[
-        Path | None, typer.Option("--onnx", metavar="FILE", help="An exported ONNX file, run by onnxruntime.")
+        Path | None,
+        typer.Option("--onnx", metavar="FILE", help="An exported file: .onnx by onnxruntime, .xml by OpenVINO."),
     ] = None,
     model: ModelOption = None,
     predictions: Annotated[

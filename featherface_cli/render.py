@@ -225,6 +225,7 @@ def show_export(report: ExportReport) -> None:
         ("written", f"{report.path} ({report.bytes / 1e6:.2f} MB)"),
         ("network", f"{report.model}, {report.weights}"),
         ("graph", f"opset {report.opset}, {shape}, {report.nodes} nodes{deform}"),
+        ("rewritten", ", ".join(report.rewrites)),
         ("time", f"{report.export_seconds:.1f} s to export, {report.total_seconds:.1f} s with all checks"),
     ]
     if report.package:

@@ -53,14 +53,18 @@ def _show_recall(report: EvalReport) -> None:
     if not groups and not worst:
         return
     of = "the faces of Hard" if report.protocol.method == "wider-face" else "all faces"
-    made = table("recall", "", "faces", "found", "at 0.5", right=("faces", "found", "at 0.5"))
+    columns = ("faces", "found", "at 0.5", "alarms")
+    made = table("recall", "", *columns, right=columns)
     for group, rows in groups.items():
         for i, row in enumerate(rows):
             made.add_row(group if i == 0 else "", row.name, *_shares(row))
     for i, row in enumerate(worst):
         made.add_row(f"worst {places}s" if i == 0 else "", row.name, *_shares(row))
     stdout.print(made)
-    said = f"recall of {of}: found with any score, and with a score of 0.5 or more"
+    said = (
+        f"recall of {of}: found with any score, and with a score of 0.5 or more. alarms: detections of that size and 0.5 or more "
+        "on no face"
+    )
     stdout.print(Text(said, style="dim"))
 
 
@@ -171,7 +175,8 @@ def _title(report: EvalReport) -> str:
 
 
 def _shares(row: RecallRow) -> Sequence[str]:
-    return f"{row.faces:,}", f"{row.found / row.faces:.1%}", f"{row.confident / row.faces:.1%}"
+    shares = [f"{count / row.faces:.1%}" if row.faces else "-" for count in (row.found, row.confident)]
+    return f"{row.faces:,}", *shares, "" if row.alarms is None else f"{row.alarms:,}"
 
 
 def _ap(ap: float | None) -> str:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from featherface_core.detect import OnnxDetector, TorchDetector
     from featherface_core.models.variants import VARIANTS, build_model
     from featherface_core.onnx.export import export
+    from featherface_core.openvino import OpenVinoDetector
     from featherface_core.pictures import read_picture
 
 _HOMES = {
     "ModelConfig": "featherface_core.config",
     "OnnxDetector": "featherface_core.detect",
+    "OpenVinoDetector": "featherface_core.openvino",
     "TorchDetector": "featherface_core.detect",
     "VARIANTS": "featherface_core.models.variants",
     "build_model": "featherface_core.models.variants",
@@ -33,6 +35,7 @@ __all__ = [
     "VARIANTS",
     "ModelConfig",
     "OnnxDetector",
+    "OpenVinoDetector",
     "TorchDetector",
     "__version__",
     "build_model",

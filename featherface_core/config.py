@@ -130,6 +130,7 @@ class DetectConfig:
         check_range("--threads", self.threads, 0, 1024)
 
 
+ExportForm = Literal["onnx", "openvino"]
 DEFAULT_TEST_SIZES = ("320", "416", "640", "832", "32", "97x33", "333x517")
 
 
@@ -139,7 +140,9 @@ class ExportConfig:
 
     dynamic: batch, height and width are free (32 or more, odd too); otherwise fixed to ``size`` (height, width) and batch 1.
     test_sizes, test_batches: what is compared with PyTorch. opset: ONNX operator set, 19 (first with DeformConv) to 23.
-    tolerance: largest difference of a raw output from PyTorch's, relative to max(1, |value|).
+    optimise: rewrite the network into fewer and faster steps of the same result; off exports it as it is written.
+    tolerance: largest difference of a raw output from PyTorch's, relative to max(1, |value|). form: ``onnx``, or ``openvino``
+    for OpenVINO's intermediate representation (.xml with a .bin beside it).
     """
 
     dynamic: bool = True
@@ -148,13 +151,16 @@ class ExportConfig:
     test_batches: tuple[int, ...] = (1, 2)
     opset: int = 19
     simplify: bool = False
+    optimise: bool = True
     tolerance: float = 1e-4
+    form: ExportForm = "onnx"
 
     def __post_init__(self) -> None:
         for size in (self.size, *self.test_sizes):
             for side in size:
                 check_size("size", side)
         check_range("--opset", self.opset, 19, 23)
+        check_choice("--format", self.form, ExportForm)
 
 
 def check_size(name: str, side: int) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "featherface"
 METADATA_SCHEMA = 1
+OUTPUTS = ("bbox_regressions", "classifications", "landmarks")  # of exported files
 
 
 class Network(Protocol):
@@ -46,6 +47,7 @@ class Detector:
     """
 
     backend = ""
+    channels_last = False  # how the network would have its pixels in memory: as (h, w, 3), or as (3, h, w)
 
     def __init__(self, network: Network, constants: dict[str, Any], model: str, weights: str) -> None:
         self.network, self.model, self.weights = network, model, weights
@@ -65,7 +67,7 @@ class Detector:
                 f"--size {size} does not fit into this file's fixed {canvas[1]}x{canvas[0]}",
                 "leave --size out, or export with --dynamic",
             )
-        return prepare(picture, size, self.mean, canvas)
+        return prepare(picture, size, self.mean, canvas, self.channels_last)
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
         """Prepared pictures of one shape, (N, 3, h, w), to faces in pixels of the original pictures."""
@@ -164,19 +166,18 @@ class OnnxNetwork:
     def __init__(self, path: str | Path, threads: int = 0, device: str = "cpu") -> None:
         path = Path(path)
         self.session = open_session(path, session_options(threads), device)
-        self.description = _read_description(path, self.session.get_modelmeta().custom_metadata_map)
+        self.description = read_description(path, self.session.get_modelmeta().custom_metadata_map)
         shape = self.session.get_inputs()[0].shape
         self.input = self.session.get_inputs()[0].name
         self.fixed = (shape[0], shape[2], shape[3]) if all(isinstance(n, int) for n in shape) else None
-        self.outputs = ["bbox_regressions", "classifications", "landmarks"]
 
     def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
         """One forward pass; a file with a fixed batch runs as often as it takes."""
         if self.fixed and pixels.shape[0] > self.fixed[0]:
-            parts = [self.session.run(self.outputs, {self.input: pixels[i : i + 1]}) for i in range(pixels.shape[0])]
+            parts = [self.session.run(OUTPUTS, {self.input: pixels[i : i + 1]}) for i in range(pixels.shape[0])]
             first, second, third = (np.concatenate(part) for part in zip(*parts, strict=True))
         else:
-            first, second, third = self.session.run(self.outputs, {self.input: pixels})
+            first, second, third = self.session.run(OUTPUTS, {self.input: pixels})
         return first, second, third
 
 
@@ -202,7 +203,8 @@ def _anchors(height: int, width: int, strides: tuple[int, ...], sizes: tuple[tup
     return anchors
 
 
-def _read_description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+def read_description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """What an exported file says of itself, from its metadata. Raises WeightsError where that is not ours, or damaged."""
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path} was not exported by this project: it holds no {METADATA_KEY!r} metadata",

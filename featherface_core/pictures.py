@@ -63,12 +63,14 @@ def prepare(
     size: int | None = None,
     mean: tuple[float, ...] = MEAN,
     canvas: tuple[int, int] | None = None,
+    channels_last: bool = False,
 ) -> tuple[Floats, tuple[float, float]]:
     """A picture as network input (3, h, w), float32 with the mean subtracted, and the scales (x, y) it was resized by.
 
     size: the long side in pixels, None for the picture's own. canvas: (height, width) of a network that takes no other
     size; the picture is scaled to fit into it, or to ``size`` where that is smaller. A side is at least 32; what the picture
-    does not fill, at the right and the bottom, is the mean, which the network sees as zero.
+    does not fill, at the right and the bottom, is the mean, which the network sees as zero. channels_last: lie in memory as
+    (h, w, 3); the shape is the same.
     """
     height, width = picture.shape[:2]
     scale = 1.0 if size is None else size / max(height, width)
@@ -80,7 +82,7 @@ def prepare(
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         picture = np.asarray(cv2.resize(picture, (new_width, new_height), interpolation=smooth), np.uint8)
     full = canvas or (max(new_height, MIN_SIZE), max(new_width, MIN_SIZE))
-    pixels = np.zeros((3, *full), np.float32)
+    pixels = np.zeros((*full, 3), np.float32).transpose(2, 0, 1) if channels_last else np.zeros((3, *full), np.float32)
     np.subtract(
         picture.transpose(2, 0, 1),
         np.array(mean, np.float32)[:, None, None],

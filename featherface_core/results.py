@@ -157,7 +157,11 @@ class SizeCheck:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and its proof. seconds: export without, and with, the checks. package: the deployment folder."""
+    """What was written, and its proof.
+
+    rewrites: what made the network faster (onnx.rewrite). seconds: export without, and with, the checks. package: the
+    deployment folder.
+    """
 
     path: str
     model: str
@@ -172,6 +176,7 @@ class ExportReport:
     total_seconds: float
     package: str | None = None
     package_files: tuple[str, ...] = ()
+    rewrites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ class Pipeline:
         pictures = [read_picture(self.picture) for _ in range(self.batch)]
         times.append(self.clock())
         canvas = (self.height, self.width)
-        prepared = [prepare(each, None, self.detector.mean, canvas) for each in pictures]
-        pixels = np.stack([each for each, _ in prepared])
+        prepared = [prepare(each, None, self.detector.mean, canvas, self.detector.channels_last) for each in pictures]
+        # one picture keeps the layout in memory that its network asked for
+        pixels = prepared[0][0][None] if self.batch == 1 else np.stack([each for each, _ in prepared])
         times.append(self.clock())
         outputs = self.detector.network.run(pixels)
         times.append(self.clock())

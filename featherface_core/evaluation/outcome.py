@@ -50,32 +50,39 @@ class Outcome:
 
 
 def recall_rows(outcome: Outcome, found: Found, truth: Truth, counted: Flags) -> tuple[RecallRow, ...]:
-    """How many of the faces that count were found, by size, by attribute and by folder."""
+    """How many of the faces that count were found, by size, by attribute and by folder; and false alarms by size."""
     score = outcome.found_with(found, len(truth.boxes))
-    sides = np.sqrt(np.clip(truth.boxes[:, 2:] - truth.boxes[:, :2], 0, None).prod(1))
+    sides = _sides(truth.boxes)
+    wrong = _sides(found.boxes[(outcome.verdicts == WRONG) & (found.scores >= CONFIDENT)])
     edges = (0, *SIZES, np.inf)
-    groups: list[tuple[str, str, Flags]] = []
+    groups: list[tuple[str, str, Flags, int | None]] = []
     for low, high in pairwise(edges):
         name = f"under {high:g} px" if not low else f"{low:g} px and more" if np.isinf(high) else f"{low:g}-{high:g} px"
-        groups.append(("size", name, (sides >= low) & (sides < high)))
+        count = int(((wrong >= low) & (wrong < high)).sum())
+        groups.append(("size", name, (sides >= low) & (sides < high), count))
     for attribute, names in VALUES.items():
         if attribute in truth.attributes:
             values = truth.attributes[attribute]
-            groups += [(attribute, name, values == number) for number, name in enumerate(names)]
+            groups += [(attribute, name, values == number, None) for number, name in enumerate(names)]
     folders = np.array(truth.events)
     kinds = sorted(set(truth.events), key=_by_number)
     if 1 < len(kinds) <= 100:
         word = "event" if any("--" in kind for kind in kinds) else "folder"
-        groups += [(word, _title(kind), (folders == kind)[truth.picture]) for kind in kinds]
+        groups += [(word, _title(kind), (folders == kind)[truth.picture], None) for kind in kinds]
     rows = []
-    for group, name, chosen in groups:
-        faces = chosen & counted
-        if faces.any():
-            its = score[faces]
+    for group, name, chosen, alarms in groups:
+        its = score[chosen & counted]
+        if len(its) or alarms:
             rows.append(
-                RecallRow(group, name, int(faces.sum()), int(np.isfinite(its).sum()), int((its >= CONFIDENT).sum()))
+                RecallRow(group, name, len(its), int(np.isfinite(its).sum()), int((its >= CONFIDENT).sum()), alarms)
             )
     return tuple(rows)
+
+
+def _sides(boxes: Doubles) -> Doubles:
+    """(n,): square root of the area of boxes (n, 4), in pixels."""
+    sides: Doubles = np.sqrt(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1))
+    return sides
 
 
 def worst_pictures(outcome: Outcome, found: Found, truth: Truth, counted: Flags) -> tuple[WorstPicture, ...]:
@@ -102,7 +109,7 @@ def landmark_error(
     """
     right = np.flatnonzero(outcome.verdicts == RIGHT)
     faces = outcome.face[right]
-    sides = np.sqrt(np.clip(truth.boxes[faces, 2:] - truth.boxes[faces, :2], 0, None).prod(1))
+    sides = _sides(truth.boxes[faces])
     wanted = landmarks[faces].astype(np.float64)
     eyes = np.linalg.norm(wanted[:, 0] - wanted[:, 1], axis=1)
     known = np.isfinite(wanted).all((1, 2)) & np.isfinite(points[right]).all((1, 2))

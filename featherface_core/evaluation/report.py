@@ -84,7 +84,8 @@ class RecallRow:
     """Of one group of faces that count (in Hard), how many were found. group: size, blur, occlusion, pose, ..., event
     (of WIDER FACE) or folder.
 
-    found: with any score that the protocol keeps. confident: with a score of at least 0.5.
+    found: with any score that the protocol keeps. confident: with a score of at least 0.5. alarms, of sizes alone: detections
+    of that size and such a score that are on no face.
     """
 
     group: str
@@ -92,6 +93,7 @@ class RecallRow:
     faces: int
     found: int
     confident: int
+    alarms: int | None = None
 
 
 @dataclass(frozen=True)

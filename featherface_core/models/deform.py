@@ -58,13 +58,23 @@ def deform_conv2d(
 
 
 @torch.library.custom_op("featherface::deform_conv2d", mutates_args=())
-def deform_conv2d_node(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``deform_conv2d`` with stride 1 and "same" padding as one opaque operator, so that an export holds one node."""
-    return deform_conv2d(x, offset, mask, weight, bias, padding=weight.shape[-1] // 2)
+def deform_conv2d_node(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, offset_groups: int = 1
+) -> Tensor:
+    """``deform_conv2d`` with stride 1 and "same" padding as one opaque operator, so that an export holds one node.
+
+    offset_groups: equal parts of the channels, each with offsets and masks of its own (one after the other in ``offset``
+    and ``mask``).
+    """
+    parts = zip(*(t.chunk(offset_groups, 1) for t in (x, offset, mask, weight)), strict=True)
+    padding = weight.shape[-1] // 2
+    outputs = [deform_conv2d(some, moved, scaled, taps, None, 1, padding) for some, moved, scaled, taps in parts]
+    out = torch.stack(outputs).sum(0) if offset_groups > 1 else outputs[0]
+    return out if bias is None else out + bias.view(1, -1, 1, 1)
 
 
 @deform_conv2d_node.register_fake
-def _(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, offset_groups: int = 1) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0], x.shape[2], x.shape[3])
 
 

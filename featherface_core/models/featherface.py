@@ -1,6 +1,5 @@
 """The network: built parts in, tensors out."""
 
-import torch
 from torch import Tensor, nn
 
 from featherface_core.config import ModelConfig
@@ -10,7 +9,7 @@ from featherface_core.models.blocks import LEAKY_SLOPE, ChannelShuffle
 from featherface_core.models.context import build_context
 from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.drop_block import DropBlock
-from featherface_core.models.heads import LevelHead
+from featherface_core.models.heads import Heads, LevelHead
 from featherface_core.models.neck import BiFPN
 
 LEVELS = len(TAP_CHANNELS)
@@ -43,7 +42,7 @@ class FeatherFace(nn.Module):
         )
         self.context = nn.ModuleList(build_context(width, config.context) for _ in range(LEVELS))
         self.shuffle = nn.ModuleList(ChannelShuffle(width, config.shuffle) for _ in range(LEVELS))
-        self.heads = nn.ModuleList(LevelHead(width) for _ in range(LEVELS))
+        self.heads: nn.Module = Heads(width, LEVELS)
         self.drop_block: DropBlock | None = None  # training sets it; it has no tensors and acts in training mode alone
         self._initialise()
 
@@ -76,6 +75,5 @@ class FeatherFace(nn.Module):
             levels = [self.drop_block(f) for f in levels]
         levels = self.neck_attention(levels)
         levels = [shuffle(context(f)) for f, context, shuffle in zip(levels, self.context, self.shuffle, strict=True)]
-        outputs = [head(f) for f, head in zip(levels, self.heads, strict=True)]
-        boxes, classes, landmarks = (torch.cat([level[i] for level in outputs], 1) for i in range(3))
-        return boxes, classes if self.training else classes.softmax(-1), landmarks
+        outputs: tuple[Tensor, Tensor, Tensor] = self.heads(levels)
+        return outputs

@@ -1,5 +1,6 @@
 """Detection heads: 1x1 convolutions from one level's features to its anchors' scores, boxes and landmarks."""
 
+import torch
 from torch import Tensor, nn
 
 from featherface_core.boxes import ANCHORS_PER_CELL
@@ -24,3 +25,16 @@ class LevelHead(nn.Module):
             for head, values in ((self.boxes, 4), (self.classes, 2), (self.landmarks, 10))
         )
         return boxes, classes, landmarks
+
+
+class Heads(nn.ModuleList):
+    """A LevelHead for each level, and their outputs as one list of anchors."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__(LevelHead(channels) for _ in range(levels))
+
+    def forward(self, levels: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, C, H_i, W_i) to (N, A, 4), (N, A, 2), (N, A, 10); softmax scores in evaluation mode, logits in training mode."""
+        outputs = [head(f) for f, head in zip(levels, self, strict=True)]
+        boxes, classes, landmarks = (torch.cat([level[i] for level in outputs], 1) for i in range(3))
+        return boxes, classes if self.training else classes.softmax(-1), landmarks

@@ -1,8 +1,8 @@
-"""``featherface export``: make the ONNX file, prove it, and only then give it its name."""
+"""``featherface export``: make the file, prove it, and only then give it its name."""
 
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 from featherface_core import __version__
 from featherface_core.checkpoint import Weights, model_of, save_weights
 from featherface_core.config import ExportConfig, PostprocessConfig
-from featherface_core.detect import METADATA_SCHEMA, default_constants
+from featherface_core.detect import METADATA_SCHEMA, OUTPUTS, default_constants
 from featherface_core.errors import ExportError
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.files import replacing
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.onnx.graph import OUTPUTS, make_graph
+from featherface_core.onnx.graph import make_graph
+from featherface_core.onnx.openvino import save_openvino
 from featherface_core.onnx.package import check_folder, write_package
+from featherface_core.onnx.rewrite import chosen
 from featherface_core.onnx.verify import verify
 from featherface_core.results import ExportReport, SizeCheck
 
@@ -29,10 +31,11 @@ def export(
     on_event: Listener = ignore,
     named: str = "weights in memory",
 ) -> ExportReport:
-    """Write a network as ONNX, after proving it equal to PyTorch at every size and batch of ``config``.
+    """Write a network as ONNX or for OpenVINO, after proving it equal to PyTorch at every size and batch of ``config``.
 
-    source: weights as read, or a network. path: of the ONNX file, written whole or not at all. package: a folder to make a
-    deployment package in (see ``package.write_package``). named: what the file says of the weights of a network in memory.
+    source: weights as read, or a network. path: of the file (OpenVINO's .xml), written whole or not at all. package: a folder
+    to make a deployment package in (see ``package.write_package``). named: what the file says of the weights of a network in
+    memory.
     Raises ExportError (exit code 5) with the failed rows as details; no file is left then.
     """
     config = config or ExportConfig()
@@ -62,11 +65,17 @@ def _export(
     start: float,
 ) -> ExportReport:
     steps = 1 + (len(config.test_sizes) * len(config.test_batches) if config.dynamic else 1)
-    with replacing(path, ExportError) as temporary:
+    files = [path, path.with_suffix(".bin")] if config.form == "openvino" else [path]
+    with ExitStack() as stack:
+        # the temporary names differ in their suffixes as the files do, as OpenVINO wants it; the last gets its name first
+        temporary, *_ = [stack.enter_context(replacing(file, ExportError)) for file in files]
         on_event(Progress(0, steps, f"tracing {model.config.name}"))
         description = describe(model, weights)
         graph = make_graph(model, config, description)
-        temporary.write_bytes(graph.SerializeToString())
+        if config.form == "openvino":
+            save_openvino(graph, description, temporary)
+        else:
+            temporary.write_bytes(graph.SerializeToString())
         export_seconds = time.perf_counter() - start
         checks: list[SizeCheck] = []
         on_event(Progress(1, steps, "comparing with PyTorch"))
@@ -84,7 +93,7 @@ def _export(
         str(path),
         model.config.name,
         weights,
-        path.stat().st_size,
+        sum(file.stat().st_size for file in files),
         config.opset,
         config.dynamic,
         len(graph.graph.node),
@@ -92,13 +101,14 @@ def _export(
         tuple(checks),
         export_seconds,
         time.perf_counter() - start,
+        rewrites=chosen(config),
     )
     if package is None:
         return report
     with tempfile.TemporaryDirectory() as scratch:
         weights_file = save_weights(Path(scratch) / "weights.safetensors", model.state_dict(), model.config)
-        files = write_package(package, path, weights_file, description, report)
-    return replace(report, package=str(package), package_files=files)
+        names = write_package(package, path, weights_file, description, report)
+    return replace(report, package=str(package), package_files=names)
 
 
 def describe(model: FeatherFace, weights: str) -> dict[str, Any]:

@@ -13,26 +13,25 @@ import torch
 from featherface_core import __version__
 from featherface_core.boxes import count_anchors
 from featherface_core.config import ExportConfig
-from featherface_core.detect import METADATA_KEY
+from featherface_core.detect import METADATA_KEY, OUTPUTS
 from featherface_core.errors import ExportError, first_line
 from featherface_core.models import blocks, deform  # noqa: F401 (they register the two operators)
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.onnx.fold import fold_batch_norms
+from featherface_core.onnx.rewrite import chosen, rewritten
 
 if TYPE_CHECKING:
     from onnxscript.values import Opset
 
 INPUT = "input"
-OUTPUTS = ("bbox_regressions", "classifications", "landmarks")
 LARGEST_SIDE = 32768
 
 
 def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, Any]) -> onnx.ModelProto:
-    """The network in evaluation mode as an ONNX model, batch normalisations folded, ``description`` in its metadata.
+    """The network in evaluation mode as an ONNX model, rewritten, ``description`` in its metadata.
 
     Raises ExportError where torch or onnxsim cannot make it.
     """
-    folded = fold_batch_norms(model)
+    folded = rewritten(model, chosen(config))
     # any size would do; two odd multiples of 32 that differ keep the exporter from taking a special case for the rule
     example = torch.zeros(2, 3, 96, 160) if config.dynamic else torch.zeros(1, 3, *config.size)
     dims = {
@@ -72,8 +71,18 @@ def _translations(opset: int) -> dict[Any, Any]:
 
     op: Opset = getattr(onnxscript, f"opset{opset}")
 
-    def deform_conv2d(x: Any, offset: Any, mask: Any, weight: Any, bias: Any = None) -> Any:
-        return op.DeformConv(x, weight, offset, bias, mask, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    def deform_conv2d(x: Any, offset: Any, mask: Any, weight: Any, bias: Any = None, offset_groups: int = 1) -> Any:
+        side = int(weight.shape[2])
+        return op.DeformConv(
+            x,
+            weight,
+            offset,
+            bias,
+            mask,
+            kernel_shape=[side, side],
+            pads=[side // 2] * 4,
+            offset_group=offset_groups,
+        )
 
     def same_max_pool(x: Any) -> Any:
         odd = op.Mod(op.Shape(x, start=2), op.Constant(value_ints=[2, 2]))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from featherface_core import boxes
 from featherface_core.config import ExportConfig, PostprocessConfig
-from featherface_core.detect import OnnxNetwork, TorchNetwork
+from featherface_core.detect import Network, TorchNetwork
 from featherface_core.errors import ExportError, first_line
+from featherface_core.exported import open_exported
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.pictures import PORTRAIT, Picture, fill, read_picture
 from featherface_core.results import Floats, SizeCheck
@@ -24,13 +25,14 @@ Outputs = tuple[Floats, Floats, Floats]
 
 
 def verify(path: Path, model: FeatherFace, config: ExportConfig) -> Iterator[SizeCheck]:
-    """Compare an ONNX file with ``model`` on a real picture at each size and batch of ``config``; yields a row for each.
+    """Compare an exported file with ``model`` on a real picture at each size and batch of ``config``; yields a row for each.
 
     The yardstick for raw outputs is the network in float64, so that PyTorch's own rounding is not taken for the file's
     error. Raises ExportError if onnx's checker refuses the file.
     """
-    check_file(path)
-    ours, theirs = TorchNetwork(model), OnnxNetwork(path, threads=torch.get_num_threads())
+    if path.suffix == ".onnx":
+        check_file(path)
+    ours, theirs = TorchNetwork(model), open_exported(path, torch.get_num_threads()).network
     exact = copy.deepcopy(model).double().eval()
     picture = read_picture(PORTRAIT)
     for height, width in config.test_sizes if config.dynamic else (config.size,):
@@ -53,7 +55,7 @@ def check_file(path: Path) -> None:
 
 def _check(
     ours: TorchNetwork,
-    theirs: OnnxNetwork,
+    theirs: Network,
     exact: FeatherFace,
     picture: Picture,
     batch: int,

@@ -1,7 +1,5 @@
 """Folding batch normalisations into the convolutions before them, deformable ones included."""
 
-import copy
-
 import torch
 from torch import nn
 
@@ -11,10 +9,9 @@ from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.featherface import FeatherFace
 
 
-def fold_batch_norms(model: FeatherFace) -> FeatherFace:
-    """A copy in evaluation mode without a BatchNorm: each is multiplied into its convolution, in float64."""
-    folded = copy.deepcopy(model).eval()
-    for block in folded.modules():
+def fold_batch_norms(model: FeatherFace) -> None:
+    """No BatchNorm is left: each is multiplied into its convolution, in float64."""
+    for block in model.modules():
         if isinstance(block, ConvBN | DeformConvBN):
             conv: nn.Conv2d | DeformConv2d = block.conv
             scale, shift = _scale_and_shift(block.bn)
@@ -23,7 +20,6 @@ def fold_batch_norms(model: FeatherFace) -> FeatherFace:
             conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
             conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
             block.bn = nn.Identity()  # type: ignore[assignment]
-    return folded
 
 
 def _scale_and_shift(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:

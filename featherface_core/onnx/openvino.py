@@ -1,0 +1,65 @@
+"""An ONNX graph of ours as OpenVINO's intermediate representation, deformable convolutions included."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from featherface_core.detect import METADATA_KEY
+from featherface_core.errors import ExportError
+from featherface_core.openvino import import_openvino
+
+
+def save_openvino(graph: onnx.ModelProto, description: dict[str, Any], path: Path) -> None:
+    """Write ``graph`` as an .xml with its .bin beside it, float32, its metadata in the runtime information.
+
+    The input is (N, H, W, 3) in place of (N, 3, H, W): pictures come so, and the CPU plugin's kernels work so; it would
+    reorder every input otherwise. Raises ExportError, and MissingPackageError without the openvino package.
+    """
+    openvino = import_openvino()
+    from openvino.preprocess import PrePostProcessor
+
+    core = openvino.Core()
+    core.add_extension(_deform_conv())
+    try:
+        model = core.read_model(graph.SerializeToString(), b"")
+        steps = PrePostProcessor(model)
+        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        model = steps.build()
+    except RuntimeError as problem:
+        raise ExportError(
+            f"OpenVINO cannot convert the graph: {str(problem).strip().splitlines()[-1]}", "export with --format onnx"
+        ) from problem
+    model.set_rt_info(json.dumps(description), [METADATA_KEY])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _deform_conv() -> Any:
+    """The translation of DeformConv, which OpenVINO's reader of ONNX lacks."""
+    from openvino import opset1, opset8
+    from openvino.frontend.onnx import ConversionExtension
+
+    def convert(node: Any) -> Any:
+        x, weight, offset, bias, mask = (node.get_input(i) for i in range(5))
+        around = [weight.get_shape()[2] // 2] * 2
+        sampled = opset8.deformable_convolution(
+            x,
+            offset,
+            weight,
+            strides=[1, 1],
+            pads_begin=around,
+            pads_end=around,
+            dilations=[1, 1],
+            mask=mask,
+            auto_pad="explicit",
+            group=1,
+            deformable_group=node.get_attribute("offset_group", 1),
+            bilinear_interpolation_pad=True,  # zeros around the picture, as ONNX has it
+        )
+        shape = np.array([1, -1, 1, 1], np.int64)
+        return opset1.add(sampled, opset1.reshape(bias, shape, special_zero=False)).outputs()
+
+    return ConversionExtension("DeformConv", convert)

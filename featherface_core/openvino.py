@@ -1,0 +1,102 @@
+"""Detection through OpenVINO (the extra ``openvino``), with a file of ours. Loads no torch and no onnxruntime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherface_core.detect import METADATA_KEY, OUTPUTS, Detector, read_description
+from featherface_core.errors import MissingPackageError, WeightsError, first_line
+from featherface_core.results import Floats
+
+
+class OpenVinoDetector(Detector):
+    """Detection with an OpenVINO file of ours (.xml, its .bin beside it); all constants come from the file.
+
+    Raises WeightsError for a file that is missing, damaged, or not exported by this project, MissingPackageError without
+    the openvino package.
+
+    >>> from featherface_core import OpenVinoDetector, read_picture
+    >>> faces = OpenVinoDetector("featherface_v2.xml").detect(read_picture("me.jpg"))  # doctest: +SKIP
+    """
+
+    backend = "openvino"
+    channels_last = True  # the file's own layout: see onnx.openvino
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        network = OpenVinoNetwork(path, threads)
+        self.description = network.description
+        constants, model = self.description["constants"], self.description["model"]["name"]
+        super().__init__(network, constants, model, self.description["weights"])
+
+
+class OpenVinoNetwork:
+    """The forward pass of an OpenVINO file, in float32; ``description`` is the JSON that its runtime information holds."""
+
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        openvino = import_openvino()
+        path = Path(path)
+        for part in (path, path.with_suffix(".bin")):
+            if not part.is_file():
+                raise WeightsError(
+                    f"OpenVINO file {part} does not exist", "make one with: featherface export --format openvino"
+                )
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            model = core.read_model(path)
+            self.description = read_description(path, _metadata(model))
+            self.request = core.compile_model(model, "CPU", settings).create_infer_request()
+        except RuntimeError as problem:  # all that OpenVINO raises
+            raise WeightsError(
+                f"openvino cannot load {path}: {_reason(problem)}",
+                "export it again: featherface export --format openvino",
+            ) from None
+        shape = model.input().partial_shape
+        batch, height, width, _ = (int(side.get_length()) if side.is_static else 0 for side in shape)
+        self.fixed = (batch, height, width) if shape.is_static else None
+
+    def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
+        """One forward pass; a file with a fixed batch runs as often as it takes."""
+        # free where the pixels are laid out so already, as Detector.prepare makes them for this network
+        rows = np.ascontiguousarray(np.moveaxis(pixels, 1, 3))
+        count = self.fixed[0] if self.fixed else len(rows)
+        parts = [self._infer(rows[i : i + count]) for i in range(0, len(rows), count)]
+        first, second, third = (
+            parts[0] if len(parts) == 1 else (np.concatenate(part) for part in zip(*parts, strict=True))
+        )
+        return first, second, third
+
+    def _infer(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
+        self.request.infer([rows], share_inputs=True)
+        first, second, third = (np.array(self.request.get_tensor(name).data) for name in OUTPUTS)
+        return first, second, third
+
+
+def import_openvino() -> Any:
+    """The openvino module. Raises MissingPackageError where it is not installed or broken."""
+    try:
+        import openvino
+    except Exception as problem:  # a broken wheel fails with whatever its loader meets
+        raise MissingPackageError(
+            f"openvino cannot be imported: {problem}", "pip install 'featherface[openvino]'"
+        ) from None
+    return openvino
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    if not model.has_rt_info([METADATA_KEY]):
+        return {}
+    return {METADATA_KEY: model.get_rt_info([METADATA_KEY]).astype(str)}
+
+
+def _reason(problem: RuntimeError) -> str:
+    """Its last line: OpenVINO begins with the places in its own source."""
+    lines = [line for line in str(problem).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else first_line(problem)

@@ -1,0 +1,122 @@
+"""Export to OpenVINO, and detection with what it wrote. Skipped without the extra ``openvino``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import randomise
+
+from featherface_core.config import ExportConfig, PostprocessConfig
+from featherface_core.detect import TorchDetector
+from featherface_core.errors import ExportError, WeightsError
+from featherface_core.exported import open_exported
+from featherface_core.models.variants import build_model
+from featherface_core.onnx import export as export_module
+from featherface_core.onnx.export import export
+from featherface_core.pictures import PORTRAIT, prepare, read_picture
+
+pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+SIZES = ((64, 96), (33, 97))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Networks with and without deformable layers, dynamic and static."""
+    folder = tmp_path_factory.mktemp("openvino")
+    files = {}
+    for name, dynamic in (("v1-24", True), ("v2", True), ("v1-24", False)):
+        path = folder / f"{name}-{'dynamic' if dynamic else 'static'}.xml"
+        config = ExportConfig(dynamic, SIZES[0], SIZES, form="openvino")
+        report = export(randomise(build_model(name, seed=0)), path, config)
+        assert len(report.checks) == (4 if dynamic else 1)
+        assert all(check.passed for check in report.checks)
+        assert report.bytes == path.stat().st_size + path.with_suffix(".bin").stat().st_size
+        assert "reductions" not in report.rewrites
+        files[path.stem] = path
+    assert sorted(p.suffix for p in folder.iterdir()) == [".bin"] * 3 + [".xml"] * 3
+    return files
+
+
+@pytest.mark.parametrize("name", ["v1-24-dynamic", "v2-dynamic", "v1-24-static"])
+def test_the_same_faces_as_pytorch(exported: dict[str, Path], name: str) -> None:
+    theirs = open_exported(exported[name], threads=1)
+    assert theirs.backend == "openvino"
+    ours = TorchDetector(randomise(build_model(name.rpartition("-")[0], seed=0)))
+    picture = read_picture(PORTRAIT)
+    post = PostprocessConfig(score=0.3, top_k=20)
+    pixels, scale = theirs.prepare(picture, 96)
+    found = theirs.run(pixels[None].repeat(2, 0), [scale, scale], post)
+    wanted = ours.run(np.ascontiguousarray(pixels)[None], [scale], post)[0]
+    assert len(wanted.scores)
+    for faces in found:
+        np.testing.assert_allclose(faces.scores, wanted.scores, atol=1e-4)
+        np.testing.assert_allclose(faces.boxes, wanted.boxes, atol=0.1)
+
+
+def test_results_outlive_the_next_run(exported: dict[str, Path]) -> None:
+    network = open_exported(exported["v2-dynamic"]).network
+    pixels = np.random.default_rng(0).normal(0, 50, (1, 3, 64, 64)).astype(np.float32)
+    first = network.run(pixels)
+    kept = [output.copy() for output in first]
+    network.run(-pixels)
+    assert all(np.array_equal(a, b) for a, b in zip(first, kept, strict=True))
+
+
+def test_pixels_lie_as_the_network_wants_them() -> None:
+    picture = read_picture(PORTRAIT)
+    plain, _ = prepare(picture, 100)
+    turned, _ = prepare(picture, 100, channels_last=True)
+    assert np.array_equal(plain, turned)
+    assert plain.flags.c_contiguous
+    assert turned.transpose(1, 2, 0).flags.c_contiguous
+
+
+def test_files_that_cannot_be_used(exported: dict[str, Path], tmp_path: Path) -> None:
+    import openvino
+
+    with pytest.raises(WeightsError, match=r"no\.xml does not exist") as caught:
+        open_exported(tmp_path / "no.xml")
+    assert "--format openvino" in caught.value.hint
+    alone = tmp_path / "alone.xml"
+    alone.write_bytes(exported["v2-dynamic"].read_bytes())
+    with pytest.raises(WeightsError, match=r"alone\.bin does not exist"):
+        open_exported(alone)
+    alone.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(WeightsError, match="openvino cannot load"):
+        open_exported(alone)
+    model = openvino.Core().read_model(exported["v2-dynamic"])
+    stranger = openvino.Model(model.outputs, model.get_parameters(), "stranger")
+    openvino.save_model(stranger, tmp_path / "stranger.xml")
+    with pytest.raises(WeightsError, match="not exported by this project"):
+        open_exported(tmp_path / "stranger.xml")
+
+
+def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = randomise(build_model("v2", seed=0))
+    right = export_module.make_graph
+
+    def wrong(*arguments: object) -> object:
+        graph = right(*arguments)  # type: ignore[arg-type]
+        bias = next(t for t in graph.graph.initializer if t.name == "heads.levels.0.bias")
+        values = np.frombuffer(bias.raw_data, np.float32).copy()
+        values[13] += 0.01
+        bias.raw_data = values.tobytes()
+        return graph
+
+    monkeypatch.setattr(export_module, "make_graph", wrong)
+    with pytest.raises(ExportError, match="no file was written"):
+        export(model, tmp_path / "a.xml", ExportConfig(False, (64, 64), form="openvino"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_detection_loads_no_torch_and_no_onnxruntime(exported: dict[str, Path]) -> None:
+    code = (
+        "import sys; from pathlib import Path; from featherface_core.exported import open_exported; "
+        f"open_exported(Path({str(exported['v2-dynamic'])!r})); "
+        "print(sorted({'torch', 'onnxruntime', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
