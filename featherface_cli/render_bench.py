@@ -31,22 +31,28 @@ def _show_times(report: BenchReport, names: Sequence[str]) -> None:
     same = [*(sizes if len(sizes) == 1 else ()), *(runtimes if len(runtimes) == 1 else ())]
     runtime = ("runtime",) if len(runtimes) > 1 else ()
     right = [*(("size",) if len(sizes) > 1 else ()), "ms", "p5-p95"]
-    right += [*(("pictures/s",) if report.batch > 1 else ()), "ratio", "spread"]
+    several = len(report.candidates) > 1
+    right += [*(("pictures/s",) if report.batch > 1 else ()), *(("ratio", "spread") if several else ())]
     what = [*same, f"batch {report.batch}", plural(report.threads, "thread"), report.device, f"{report.runs} rounds"]
-    made = table("network", *runtime, *right, title=f"the network alone: {', '.join(what)}", right=right)
+    _title(f"the network alone: {', '.join(what)}")
+    made = table("network", *runtime, *right, right=right)
     for c in report.candidates:
         ms = c.milliseconds
         cells = [c.runtime] if runtime else []
         cells += [_size(c)] if len(sizes) > 1 else []
         cells += [_number(ms.median), f"{_number(ms.p5)}-{_number(ms.p95)}"]
         cells += [f"{c.pictures_per_second:.1f}"] if report.batch > 1 else []
-        cells += ["1", ""] if c.ratio is None else [f"{c.ratio.median:.2f}", f"{c.ratio.p5:.2f}-{c.ratio.p95:.2f}"]
+        if several:
+            cells += ["1", ""] if c.ratio is None else [f"{c.ratio.median:.2f}", f"{c.ratio.p5:.2f}-{c.ratio.p95:.2f}"]
         made.add_row(c.name, *cells)
     stdout.print(made)
-    _say(
-        f"ms: of one batch, median of rounds in which the networks take turns. ratio: time over that of {names[0]} in the same "
-        "round, median. spread: its 5th to 95th percentile; expect another run's ratio within."
-    )
+    said = "ms: of one batch, median of the rounds."
+    if several:
+        said = (
+            f"ms: of one batch, median of rounds in which the networks take turns. ratio: time over that of {names[0]} in the "
+            "same round, median. spread: its 5th to 95th percentile; expect another run's ratio within."
+        )
+    _say(said)
 
 
 def _show_stages(report: BenchReport, names: Sequence[str]) -> None:
@@ -91,7 +97,7 @@ def _show_costs(report: BenchReport, names: Sequence[str]) -> None:
     stdout.print(made)
     said = (
         "MACs: of one picture; convolutions and matrix products, deformable ones without their sampling. "
-        "peak memory, start: of a Python of its own that runs one batch, libraries included; start is CPU time to the result."
+        "peak memory, start: of a Python of its own, libraries included; start: CPU time to its first result."
     )
     foreign = any(c.stages is None and c.cost.parameters is not None for c in report.candidates)
     _say(said + (" parameters: of a foreign file, the numbers stored in it." if foreign else ""))
@@ -146,6 +152,11 @@ def _end(report: BenchReport) -> list[tuple[str, str | Text]]:
         ),
         ("time", f"{report.seconds:.1f} s in all, after {report.warm_up} rounds to warm up"),
     ]
+
+
+def _title(text: str) -> None:
+    """Above a table, and not of it: it may be the wider of the two."""
+    stdout.print(Text(text, style="bold"))
 
 
 def _say(text: str) -> None:

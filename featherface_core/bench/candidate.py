@@ -59,7 +59,7 @@ class Candidate(Protocol):
         ...
 
     def run(self) -> object:
-        """One forward pass of the whole batch, from host memory to host memory."""
+        """One forward pass of the whole batch, from host memory to host memory. Raises ConfigError if it cannot."""
         ...
 
     def cost(self) -> Cost:

@@ -24,7 +24,7 @@ class _ChildFailedError(Exception):
 
 
 def measure_alone(source: Source, setting: Setting, picture: Path) -> Alone:
-    """Open a candidate in a new Python, run one batch of ``picture`` and tell what that took."""
+    """Open a candidate in a new Python, run a few batches of ``picture`` and tell what that took."""
     asked = {"source": asdict(source), "setting": asdict(setting), "picture": str(picture)}
     try:
         said = _call(ALONE, asked, {})

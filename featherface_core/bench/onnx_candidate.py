@@ -34,19 +34,18 @@ class OnnxCandidate:
         self.pixels: NDArray[Any] = np.zeros(0)
 
     def load(self, picture: Picture) -> None:
-        """As Candidate.load; pixels in the layout and the type that the file wants. Raises ConfigError if it cannot run."""
+        """As Candidate.load; pixels in the layout and the type that the file wants."""
         self.pixels = self.input.of(fill(picture, self.setting.batch, self.height, self.width))
+
+    def run(self) -> object:
+        """One forward pass of the batch. Raises ConfigError where the file does not take its shape after all."""
         try:
-            self.run()
+            return self.session.run(None, {self.input.name: self.pixels})
         except Exception as problem:  # onnxruntime has no common base class for its errors
             raise ConfigError(
                 f"{self.path} does not run at {self.height}x{self.width}, batch {self.setting.batch}: {first_line(problem)}",
                 "give a --size that this network takes, a multiple of 32 for most, and --batch 1",
             ) from None
-
-    def run(self) -> object:
-        """One forward pass of the batch."""
-        return self.session.run(None, {self.input.name: self.pixels})
 
     def cost(self) -> Cost:
         """Parameters from the file; MACs and bytes from one traced run each."""
@@ -55,8 +54,8 @@ class OnnxCandidate:
 
         feeds = {self.input.name: self.pixels}
         # fused operators hide what a file asks for, so MACs come from a run without any; what moves, from the run as it is
-        plain = trace(self.path, feeds, self.setting, fused=False)
-        fused = trace(self.path, feeds, self.setting)
+        plain = trace(self.path, feeds, self.setting, fused=False, packed=False)
+        fused = trace(self.path, feeds, self.setting, packed=False)
         products = macs(plain) if plain else None
         return Cost(
             self._parameters(),

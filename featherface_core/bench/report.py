@@ -77,10 +77,10 @@ class Stages:
 
 @dataclass(frozen=True)
 class Alone:
-    """A candidate in a process of its own that runs one batch and ends.
+    """A candidate in a process of its own that runs a few batches and ends.
 
-    cpu_seconds: from the start of Python to the first result. peak_bytes: the most memory of the process, libraries included;
-    None where the system does not tell. problem: why neither is known, or "".
+    cpu_seconds: from the start of Python to the first result. peak_bytes: the most memory that the process had, libraries
+    included; None where the system does not tell. problem: why neither is known, or "".
     """
 
     cpu_seconds: float | None = None

@@ -115,6 +115,7 @@ def _open(
             on_event(Progress(len(opened), len(sources), f"opening {source.name}"))
         candidate = open_candidate(files[place], setting)
         candidate.load(picture)
+        candidate.run()  # what cannot run says so before the others have been exported
         opened[place] = candidate
     return files, [opened[place] for place in range(len(sources))]
 

@@ -30,6 +30,7 @@ def measure_throughput(
             with suppress(ConfigError):  # what ran at the first setting does not take this batch
                 candidate = open_candidate(source, Setting(config.size, batch, threads, config.device))
                 candidate.load(picture)
+                candidate.run()
                 opened[place] = candidate
         seconds = interleave([c.run for c in opened.values()], min(config.runs, RUNS)).seconds
         paces = {place: batch * 1000 / latency(seconds[:, n]).median for n, place in enumerate(opened)}

@@ -60,5 +60,5 @@ def network_of(source: Source) -> tuple[FeatherFace, str]:
     weights = shipped_weights(config)
     if weights is not None:
         return load_model(weights), ""
-    said = f"no weights ship for {config.name}: it runs with random ones, as fast, and its faces are none"
+    said = f"no weights ship for {config.name}: random ones take the same time, but find no faces"
     return build_model(config, seed=0), said

@@ -31,17 +31,20 @@ class Node:
 
 
 def trace(
-    path: str, feeds: Mapping[str, Any], setting: Setting, runs: int = 1, fused: bool = True
+    path: str, feeds: Mapping[str, Any], setting: Setting, runs: int = 1, *, fused: bool = True, packed: bool = True
 ) -> tuple[Node, ...] | None:
     """All executions of all nodes in ``runs`` runs of a session of its own.
 
-    fused: with all of onnxruntime's graph optimisations, else with none. None where the file does not run so.
+    fused: with all of onnxruntime's graph optimisations, else with none. packed: as it runs for speed, when some operators pack
+    their weights anew and these vanish from the trace. None where the file does not run so.
     """
     ort = import_onnxruntime()
     options = session_options(setting.threads)
     options.enable_profiling = True
     if not fused:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "trace")
         session = open_session(path, options, setting.device)
