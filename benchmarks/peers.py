@@ -4,22 +4,21 @@
 
 FOLDER holds ONNX files as their authors put them out, under the names in PEERS; those that are missing are left out. They see
 pictures letterboxed to their input (640x640, Ultra-Light RFB 480x640); ours are measured at original size and at 640. AP by
-`featherface eval`: scores above 0.02, NMS 0.4. Times: onnxruntime, one thread, batch 1, medians of interleaved runs. MACs:
-convolutions and matrix products of the ONNX file, those of DeformConv nodes without their sampling.
+`featherface eval`: scores above 0.02, NMS 0.4. Parameters, MACs and times by `featherface bench`: onnxruntime, one thread, batch
+1, the networks in turns.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 
 from featherface_core.boxes import nms
@@ -132,37 +131,12 @@ def predict(path: Path, peer: Peer, data: Path, out: Path) -> None:
         target.write_text("\n".join((picture_path.stem, str(len(lines)), *lines)) + "\n")
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Parameters and MACs of a file of fixed size."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
-    weights = {t.name: list(t.dims) for t in graph.initializer}
-    macs = 0
-    for node in graph.node:
-        if node.op_type in ("Conv", "DeformConv") and node.output[0] in shapes:
-            out, kernel = shapes[node.output[0]], weights[node.input[1]]
-            macs += int(np.prod(out[1:]) * np.prod(kernel[1:]))
-        elif node.op_type in ("Gemm", "MatMul") and node.input[1] in weights:
-            macs += int(np.prod(weights[node.input[1]]))
-    floats = [t for t in graph.initializer if t.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)]
-    return sum(int(np.prod(t.dims)) for t in floats), macs
-
-
-def times(paths: dict[str, Path], runs: int) -> dict[str, float]:
-    """Median milliseconds of each network alone, one after the other, again and again."""
-    sessions = {name: session_of(path) for name, path in paths.items()}
-    inputs = {}
-    for name, session in sessions.items():
-        given = session.get_inputs()[0]
-        inputs[name] = {given.name: np.random.default_rng(0).random(given.shape, np.float32)}
-    taken: dict[str, list[float]] = {name: [] for name in paths}
-    for turn in range(runs + 3):
-        for name, session in sessions.items():
-            began = time.perf_counter()
-            session.run(None, inputs[name])
-            if turn >= 3:
-                taken[name].append((time.perf_counter() - began) * 1000)
-    return {name: float(np.median(values)) for name, values in taken.items()}
+def measured(files: dict[str, Path], runs: int) -> dict[str, dict[str, Any]]:
+    """What `featherface bench` says of each file: parameters, MACs, milliseconds of the network alone."""
+    given = [word for path in files.values() for word in ("--onnx", str(path))]
+    asks = [sys.executable, "-m", "featherface_cli.app", "bench", *given, "--runs", str(runs), "--json"]
+    done = subprocess.run(asks, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(zip(files, json.loads(done.stdout)["candidates"], strict=True))
 
 
 def featherface(*arguments: str) -> None:
@@ -203,19 +177,19 @@ def main() -> None:
             featherface(
                 "eval", "--predictions", predictions, "--data", data, "--name", peer.name, "--out", str(report), "--force"
             )  # fmt: skip
-    taken = times(files, asked.runs)
-    first = taken["v2"]
+    bench = measured(files, asked.runs)
     rows = []
     print("| detector | parameters | MACs at 640 | ms | times v2 | Easy | Medium | Hard | mean |\n" + "|---" * 9 + "|")
     for name, report in reports.items():
         aps = {s["name"]: s["ap"] for s in json.loads((report / "report.json").read_text())["settings"]}
         mean = sum(aps.values()) / 3
         key = name.partition(",")[0]
-        parameters, macs = size_of(files[key])
-        rows.append((name, parameters, macs, taken[key], mean))
+        parameters, macs = (bench[key]["cost"][what] for what in ("parameters", "macs"))
+        ms, ratio = bench[key]["milliseconds"]["median"], (bench[key]["ratio"] or {"median": 1.0})["median"]
+        rows.append((name, parameters, macs, ms, mean))
         easy, medium, hard = (f"{aps[s]:.3f}" for s in ("easy", "medium", "hard"))
         print(
-            f"| {name} | {parameters:,} | {macs / 1e9:.2f} G | {taken[key]:.1f} | {taken[key] / first:.2f} "
+            f"| {name} | {parameters:,} | {macs / 1e9:.2f} G | {ms:.1f} | {ratio:.2f} "
             f"| {easy} | {medium} | {hard} | {mean:.3f} |"
         )
     if asked.chart:

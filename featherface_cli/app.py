@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from featherface_cli.bench import InOrder, bench
 from featherface_cli.data import data_app
 from featherface_cli.detector import open_detector, open_source
 from featherface_cli.eval import evaluate
@@ -35,28 +35,11 @@ from featherface_core.config import (
 from featherface_core.errors import ConfigError, FeatherFaceError
 
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment] # click's, wherever typer keeps it
-PLANNED = ("bench",)
-
-
-class Group(TyperGroup):
-    """Says of a command that is planned, but not part of this version, that it is."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command behind ``args[0]``."""
-        if args and args[0] in PLANNED:
-            raise FeatherFaceError(
-                f"'featherface {args[0]}' is not part of version {__version__} yet",
-                "this version has params, detect, train, distill, eval, data, export and doctor; the README says more",
-            )
-        return super().resolve_command(ctx, args)
-
 
 app = typer.Typer(
     name="featherface",
-    cls=Group,
     help="Tiny face detectors with five landmarks: count them, run them, prove them, ship them.",
-    epilog="Exit codes: 0 fine, 1 failed, 2 usage or config, 3 data, 4 weights, 5 export, 130 interrupted. "
-    f"Planned, not in this version: {', '.join(PLANNED)}.",
+    epilog="Exit codes: 0 fine, 1 failed, 2 usage or config, 3 data, 4 weights, 5 export, 130 interrupted.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -323,6 +306,9 @@ def export(
     target = out or Path(f"featherface_{source.config.name}.{form}")
     conversion = convert(source, target, "upstream" if form == "pth" else "featherface")
     render.print_json(conversion, "export") if as_json else render.show_conversion(conversion)
+
+
+app.command(cls=InOrder)(bench)
 
 
 @app.command()

@@ -13,9 +13,10 @@ import numpy as np
 
 from featherface_core import boxes
 from featherface_core.config import PostprocessConfig
-from featherface_core.errors import ConfigError, MissingPackageError, WeightsError, first_line
+from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import MEAN, Picture, prepare
 from featherface_core.results import Detections, Floats
+from featherface_core.session import open_session, session_options
 
 if TYPE_CHECKING:
     from featherface_core.models.featherface import FeatherFace
@@ -124,8 +125,8 @@ class OnnxDetector(Detector):
 
     backend = "onnxruntime"
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
-        network = OnnxNetwork(path, threads)
+    def __init__(self, path: str | Path, threads: int = 0, device: str = "cpu") -> None:
+        network = OnnxNetwork(path, threads, device)
         self.description = network.description
         constants, model = self.description["constants"], self.description["model"]["name"]
         super().__init__(network, constants, model, self.description["weights"])
@@ -162,20 +163,9 @@ class TorchNetwork:
 class OnnxNetwork:
     """The forward pass of an ONNX file; ``description`` is the JSON that its metadata holds."""
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
-        ort = import_onnxruntime()
+    def __init__(self, path: str | Path, threads: int = 0, device: str = "cpu") -> None:
         path = Path(path)
-        if not path.is_file():
-            raise WeightsError(f"ONNX file {path} does not exist", "make one with: featherface export")
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = threads
-        try:
-            self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as problem:  # onnxruntime has no common base class for its errors
-            raise WeightsError(
-                f"onnxruntime cannot load {path}: {first_line(problem)}", "export it again: featherface export"
-            ) from None
+        self.session = open_session(path, session_options(threads), device)
         self.description = read_description(path, self.session.get_modelmeta().custom_metadata_map)
         shape = self.session.get_inputs()[0].shape
         self.input = self.session.get_inputs()[0].name
@@ -204,17 +194,6 @@ def default_constants() -> dict[str, Any]:
         "anchor_sizes": [list(sizes) for sizes in boxes.ANCHOR_SIZES],
         "variances": list(boxes.VARIANCES),
     }
-
-
-def import_onnxruntime() -> Any:
-    """The onnxruntime module. Raises MissingPackageError where it is not installed or broken."""
-    try:
-        import onnxruntime
-    except Exception as problem:  # a broken wheel fails with whatever its loader meets
-        raise MissingPackageError(
-            f"onnxruntime cannot be imported: {problem}", "pip install --force-reinstall onnxruntime"
-        ) from None
-    return onnxruntime
 
 
 @lru_cache(maxsize=16)

@@ -28,17 +28,7 @@ def measure(config: ModelConfig, size: int = 640, budget: Budget | None = None) 
     Raises ConfigError for a size below 32.
     """
     check_size("--size", size)
-    model = build_model(config, device="meta")
-    costs: dict[nn.Module, _Cost] = {}
-    hooks = [
-        module.register_forward_hook(_counter(costs.setdefault(module, _Cost())))
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear | DeformConv2d)
-    ]
-    model(torch.empty(1, 3, size, size, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    total = _component(config.name, model, costs)
+    total = count(config, size, size)
     unseen_deformable, unseen_fusion = deformable_weights(config), FUSION_SCALARS * config.cells
     original = sum(count_parameters(VARIANTS["v1-original"]).values())
     return ParamsReport(
@@ -52,6 +42,21 @@ def measure(config: ModelConfig, size: int = 640, budget: Budget | None = None) 
         1 - total.parameters / original,
         budget or BUDGETS.get(config.name.removesuffix("*")),
     )
+
+
+def count(config: ModelConfig, height: int, width: int) -> Component:
+    """A network's parameters and multiply-accumulates for one picture of ``height`` x ``width`` pixels, by component."""
+    model = build_model(config, device="meta")
+    costs: dict[nn.Module, _Cost] = {}
+    hooks = [
+        module.register_forward_hook(_counter(costs.setdefault(module, _Cost())))
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear | DeformConv2d)
+    ]
+    model(torch.empty(1, 3, height, width, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return _component(config.name, model, costs)
 
 
 def _counter(cost: _Cost) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

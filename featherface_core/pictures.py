@@ -91,6 +91,16 @@ def prepare(
     return pixels, (new_width / width, new_height / height)
 
 
+def fill(picture: Picture, batch: int, height: int, width: int) -> Floats:
+    """Network input (batch, 3, height, width) of different views of one picture that fill it exactly, whatever its form.
+
+    As it is, mirrored, upside down, both, and again.
+    """
+    resized = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    views = (resized, resized[:, ::-1], resized[::-1], resized[::-1, ::-1])
+    return np.stack([prepare(np.ascontiguousarray(views[i % 4]))[0] for i in range(batch)])
+
+
 def draw(picture: Picture, boxes: Floats, scores: Floats, landmarks: Floats) -> Picture:
     """A copy with boxes, scores and the five landmarks of each face, in widths that suit the picture and the face."""
     canvas = picture.copy()

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 from command_line import SCRIPT, Run, assert_refused
 
-from featherface_cli.app import PLANNED
-
-COMMANDS = ("params", "detect", "train", "distill", "export", "doctor", "data")
+COMMANDS = ("params", "detect", "train", "distill", "export", "bench", "doctor", "data")
 HEAVY = ("torch", "cv2", "onnx", "onnxruntime", "onnxsim")
 
 
@@ -77,11 +75,6 @@ def test_every_option_has_a_description() -> None:
 def test_no_arguments_and_version(run: Run) -> None:
     assert "Usage: featherface" in run().out
     assert re.fullmatch(r"featherface \d+\.\d+\.\d+\n", run("--version").out)
-
-
-@pytest.mark.parametrize("command", PLANNED)
-def test_planned_commands_say_so(run: Run, command: str) -> None:
-    assert_refused(run(command, "--alpha", "0.8:0.5"), 1, f"'featherface {command}' is not part of version")
 
 
 # --- usage --------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from featherface_core.detect import Network, TorchNetwork
 from featherface_core.errors import ExportError, first_line
 from featherface_core.exported import open_exported
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.pictures import PORTRAIT, Picture, prepare, read_picture
+from featherface_core.pictures import PORTRAIT, Picture, fill, read_picture
 from featherface_core.results import Floats, SizeCheck
 
 BOX_TOLERANCE = 0.1  # pixels
@@ -63,7 +63,7 @@ def _check(
     width: int,
     tolerance: float,
 ) -> SizeCheck:
-    pixels = _fill(picture, batch, height, width)
+    pixels = fill(picture, batch, height, width)
     row = SizeCheck(batch, height, width, boxes.count_anchors(height, width))
     try:
         outputs = theirs.run(pixels)
@@ -94,15 +94,6 @@ def _check(
         found = f"{faces[0]} faces in PyTorch, {faces[1]} in ONNX, boxes differ by {box_error:.2f} px"
         return replace(row, problem=found)
     return row
-
-
-def _fill(picture: Picture, batch: int, height: int, width: int) -> Floats:
-    """``batch`` different views of the picture that fill height x width exactly: as it is, mirrored, upside down, ..."""
-    import cv2
-
-    resized = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    views = (resized, resized[:, ::-1], resized[::-1], resized[::-1, ::-1])
-    return np.stack([prepare(np.ascontiguousarray(views[i % 4]))[0] for i in range(batch)])
 
 
 def _difference(outputs: Outputs, truth: list[NDArray[np.float64]]) -> float:

@@ -1,0 +1,159 @@
+"""What a benchmark returns: frozen dataclasses with units. Imports no torch."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds that a network takes for one batch: percentiles over the rounds, and every round in its order."""
+
+    median: float
+    p5: float
+    p95: float
+    rounds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time over that of the first candidate in the same round: percentiles over the rounds. p5 to p95 is its spread."""
+
+    median: float
+    p5: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network has to do. None where it could not be counted.
+
+    parameters: trained ones; of a foreign file, its floating-point initialisers. macs: multiply-accumulates for one picture, of
+    convolutions and matrix products, deformable kernels without their sampling. bytes_moved: what the operations of one batch
+    read and write, each tensor once an operation, weights included.
+    """
+
+    parameters: int | None
+    macs: int | None
+    bytes_moved: int | None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What the machine's processor can do with ``threads`` threads, measured when the benchmark ran.
+
+    macs_per_second: of a large float32 matrix product. bytes_per_second: of a copy in memory, read and write counted.
+    """
+
+    threads: int
+    macs_per_second: float
+    bytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Achieved:
+    """A network's pace at its median time, and its shares of the Limit, 0 to 1; None where one of the two is not known.
+
+    of_copy may be above 1: what stays in the caches does not wait for memory.
+    """
+
+    macs_per_second: float | None
+    of_peak: float | None
+    bytes_per_second: float | None
+    of_copy: float | None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Milliseconds a picture takes from its file to its faces, medians; faces: how many were found in it."""
+
+    reading: float
+    preparing: float
+    network: float
+    postprocessing: float
+    total: float
+    faces: int
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A candidate in a process of its own that runs a few batches and ends.
+
+    cpu_seconds: from the start of Python to the first result. peak_bytes: the most memory that the process had, libraries
+    included; None where the system does not tell. problem: why neither is known, or "".
+    """
+
+    cpu_seconds: float | None = None
+    peak_bytes: int | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """A node as the runtime executes it, after its fusions. share: of the time of all nodes, 0 to 1. shape: of its output."""
+
+    name: str
+    operator: str
+    milliseconds: float
+    share: float
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CandidateReport:
+    """One network. runtime: torch or onnxruntime. file: what was opened, "" for a network that was made.
+
+    ratio: None for the first. stages: None for a foreign network. nodes: slowest first, those that --profile asks for.
+    """
+
+    name: str
+    runtime: str
+    file: str
+    height: int
+    width: int
+    milliseconds: Latency
+    pictures_per_second: float
+    ratio: Ratio | None
+    cost: Cost
+    achieved: Achieved
+    stages: Stages | None
+    alone: Alone
+    nodes: tuple[NodeTime, ...]
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Pictures per second of each candidate, in their order, with ``batch`` pictures at once; None where a file does not fit."""
+
+    batch: int
+    threads: int
+    pictures_per_second: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """A benchmark. batch, threads: of everything but ``throughput``. runs: rounds counted, after ``warm_up`` others.
+
+    cpu_share: processor seconds that this process got in a second of the rounds. picture: what the networks saw. limit: None for
+    other devices than the CPU. machine: facts, with the versions of the runtimes. warnings: what makes figures doubtful.
+    """
+
+    batch: int
+    threads: int
+    device: str
+    runs: int
+    warm_up: int
+    cpu_share: float
+    picture: str
+    candidates: tuple[CandidateReport, ...]
+    limit: Limit | None
+    throughput: tuple[Throughput, ...]
+    machine: dict[str, Any]
+    warnings: tuple[str, ...]
+    seconds: float
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The candidates' names, with the runtime where a name alone would stand for two."""
+        often = Counter(candidate.name for candidate in self.candidates)
+        return tuple(c.name if often[c.name] == 1 else f"{c.name}, {c.runtime}" for c in self.candidates)

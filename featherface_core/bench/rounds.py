@@ -1,0 +1,61 @@
+"""Running candidates in turns: A B C, A B C, ... so that whatever else the machine does falls on all of them."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from featherface_core.bench.statistics import Doubles
+
+WARM_UP = 3
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """seconds (runs, candidates). cpu_share: processor seconds of this process in a second of the rounds."""
+
+    seconds: Doubles
+    cpu_share: float
+
+
+def interleave(
+    candidates: Sequence[Callable[[], object]],
+    runs: int,
+    warm_up: int = WARM_UP,
+    on_round: Callable[[int], None] = lambda _: None,
+    clock: Clock = time.perf_counter,
+    cpu_clock: Clock = time.process_time,
+) -> Rounds:
+    """Call every candidate once a round, ``warm_up`` rounds that do not count and then ``runs`` that do.
+
+    on_round: told the number of rounds done, the warm-up included.
+    """
+    taken = np.zeros((warm_up + runs, len(candidates)))
+    cpu = np.zeros(warm_up + runs)
+    with _no_garbage_collection():
+        for turn in range(warm_up + runs):
+            cpu_began = cpu_clock()
+            for i, run in enumerate(candidates):
+                began = clock()
+                run()
+                taken[turn, i] = clock() - began
+            cpu[turn] = cpu_clock() - cpu_began
+            on_round(turn + 1)
+    seconds = taken[warm_up:]
+    return Rounds(seconds, float(cpu[warm_up:].sum() / max(seconds.sum(), 1e-9)))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

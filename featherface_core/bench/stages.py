@@ -1,0 +1,65 @@
+"""Where the time goes from a picture's file to its faces."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from featherface_core.bench.report import Stages
+from featherface_core.bench.rounds import Clock, interleave
+from featherface_core.config import PostprocessConfig
+from featherface_core.detect import Detector
+from featherface_core.pictures import prepare, read_picture
+
+RUNS, WARM_UP = 10, 2  # rounds at most; the stages of one network need no finer figures
+
+
+@dataclass
+class Pipeline:
+    """A detector on its way through one batch of a picture, letterboxed to (height, width). seconds: of each stage, by run."""
+
+    detector: Detector
+    picture: Path
+    height: int
+    width: int
+    batch: int
+    clock: Clock = time.perf_counter
+    seconds: list[tuple[float, ...]] = field(default_factory=list)
+    faces: int = 0
+
+    def run(self) -> None:
+        """Read, prepare, run, decode: a batch of the same picture."""
+        times = [self.clock()]
+        pictures = [read_picture(self.picture) for _ in range(self.batch)]
+        times.append(self.clock())
+        canvas = (self.height, self.width)
+        prepared = [prepare(each, None, self.detector.mean, canvas, self.detector.channels_last) for each in pictures]
+        # one picture keeps the layout in memory that its network asked for
+        pixels = prepared[0][0][None] if self.batch == 1 else np.stack([each for each, _ in prepared])
+        times.append(self.clock())
+        outputs = self.detector.network.run(pixels)
+        times.append(self.clock())
+        found = self.detector.decode(outputs, canvas, [scales for _, scales in prepared], PostprocessConfig())
+        times.append(self.clock())
+        self.faces = len(found[0])
+        self.seconds.append(tuple(b - a for a, b in pairwise(times)))
+
+    def stages(self, warm_up: int) -> Stages:
+        """Medians over the runs after the first ``warm_up``, in milliseconds a picture."""
+        counted = np.array(self.seconds[warm_up:]) * 1000 / self.batch
+        reading, preparing, network, postprocessing = (float(each) for each in np.median(counted, 0))
+        total = float(np.median(counted.sum(1)))
+        return Stages(reading, preparing, network, postprocessing, total, self.faces)
+
+
+def measure_stages(
+    pipelines: Sequence[Pipeline | None], runs: int, on_round: Callable[[int], None] = lambda _: None
+) -> list[Stages | None]:
+    """All pipelines in turns, at most ``RUNS`` rounds; None stays None."""
+    ours = [pipeline for pipeline in pipelines if pipeline is not None]
+    if ours:
+        interleave([pipeline.run for pipeline in ours], min(runs, RUNS), WARM_UP, on_round)
+    return [None if pipeline is None else pipeline.stages(WARM_UP) for pipeline in pipelines]

@@ -1,0 +1,97 @@
+"""What onnxruntime's profiler says of a run: every node it executes, with its time and the shapes of its tensors."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from featherface_core.bench.candidate import Setting
+from featherface_core.bench.report import NodeTime
+from featherface_core.session import import_onnxruntime, open_session, session_options
+
+CONTAINERS = ("If", "Loop", "Scan")  # their bodies' nodes are recorded too
+_END = "_kernel_time"
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One execution. inputs, outputs: shapes, weights among the inputs. bytes_read, bytes_written: sizes of those tensors."""
+
+    name: str
+    operator: str
+    microseconds: float
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    bytes_read: int
+    bytes_written: int
+
+
+def trace(
+    path: str, feeds: Mapping[str, Any], setting: Setting, runs: int = 1, *, fused: bool = True, packed: bool = True
+) -> tuple[Node, ...] | None:
+    """All executions of all nodes in ``runs`` runs of a session of its own.
+
+    fused: with all of onnxruntime's graph optimisations, else with none. packed: as it runs for speed, when some operators pack
+    their weights anew and these vanish from the trace. None where the file does not run so.
+    """
+    ort = import_onnxruntime()
+    options = session_options(setting.threads)
+    options.enable_profiling = True
+    if not fused:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "trace")
+        session = open_session(path, options, setting.device)
+        try:
+            for _ in range(runs):
+                session.run(None, dict(feeds))
+        except Exception:  # onnxruntime has no common base class for its errors
+            return None
+        finally:
+            written = Path(session.end_profiling())
+        return read_trace(json.loads(written.read_text(encoding="utf-8")))
+
+
+def read_trace(events: Sequence[Mapping[str, Any]]) -> tuple[Node, ...]:
+    """The nodes among the events of a trace file."""
+    nodes = []
+    for event in events:
+        args = event.get("args", {})
+        if event.get("cat") != "Node" or not event["name"].endswith(_END) or args.get("op_name") in CONTAINERS:
+            continue
+        nodes.append(
+            Node(
+                event["name"].removesuffix(_END),
+                args["op_name"],
+                float(event["dur"]),
+                _shapes(args.get("input_type_shape", ())),
+                _shapes(args.get("output_type_shape", ())),
+                int(args.get("activation_size", 0)) + int(args.get("parameter_size", 0)),
+                int(args.get("output_size", 0)),
+            )
+        )
+    return tuple(nodes)
+
+
+def node_times(nodes: Sequence[Node] | None, runs: int) -> tuple[NodeTime, ...]:
+    """Milliseconds a run of each node, slowest first: the median of its executions, as often as a run has them."""
+    found: dict[tuple[str, str], list[Node]] = {}
+    for node in nodes or ():
+        found.setdefault((node.name, node.operator), []).append(node)
+    times = {key: median(n.microseconds for n in all_) * len(all_) / runs / 1000 for key, all_ in found.items()}
+    total = sum(times.values()) or 1.0
+    return tuple(
+        NodeTime(*key, ms, ms / total, found[key][0].outputs[0] if found[key][0].outputs else ())
+        for key, ms in sorted(times.items(), key=lambda item: -item[1])
+    )
+
+
+def _shapes(listed: Sequence[Mapping[str, Sequence[int]]]) -> tuple[Shape, ...]:
+    """From [{"float": [1, 3, 640, 640]}, ...]."""
+    return tuple(tuple(shape) for entry in listed for shape in entry.values())
