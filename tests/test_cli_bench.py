@@ -222,7 +222,7 @@ def test_how_it_is_timed(run: Run, asked: list[Any]) -> None:
         (["--export"], 2, ["--export"]),
         (["v2"], 2, ["'v2'", "--model v2"]),
         (["w.safetensors"], 2, ["--weights w.safetensors"]),
-        (["a.xml"], 2, ["a.xml", "OpenVINO"]),
+        (["a.xml"], 4, ["a.xml", "does not exist"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

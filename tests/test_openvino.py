@@ -1,11 +1,13 @@
 """Export to OpenVINO, and detection with what it wrote. Skipped without the extra ``openvino``."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Run
 from conftest import randomise
 
 from featherface_core.config import ExportConfig, PostprocessConfig
@@ -120,3 +122,18 @@ def test_detection_loads_no_torch_and_no_onnxruntime(exported: dict[str, Path]) 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_bench_times_it_beside_others(run: Run, exported: dict[str, Path], tmp_path: Path) -> None:
+    free, fixed = exported["v2-dynamic"], exported["v1-24-static"]
+    ran = run("bench", "--onnx", free, "--onnx", fixed, "--runs", "3", "--json", "--quiet")
+    assert ran.code == 0
+    said = json.loads(ran.out)
+    rows = {row["name"]: row for row in said["candidates"]}
+    assert [row["runtime"] for row in rows.values()] == ["openvino", "openvino"]
+    assert [(row["height"], row["width"]) for row in rows.values()] == [(640, 640), (64, 96)]
+    assert rows["v2-dynamic"]["cost"]["parameters"] == 256_156
+    assert rows["v2-dynamic"]["stages"]["total"] > 0
+    refused = run("bench", "--onnx", fixed, "--size", "64", "--runs", "3")
+    assert (refused.code, "64x96" in refused.err) == (2, True)
+    assert run("bench", "--onnx", free, "--device", "cuda", "--runs", "3").code == 2
