@@ -69,8 +69,8 @@ def test_results_outlive_the_next_run(exported: dict[str, Path]) -> None:
 
 def test_pixels_lie_as_the_network_wants_them() -> None:
     picture = read_picture(PORTRAIT)
-    plain, _ = prepare(picture, 100)
-    turned, _ = prepare(picture, 100, channels_last=True)
+    plain, _ = prepare(picture, 100, canvas=(96, 128))
+    turned, _ = prepare(picture, 100, canvas=(96, 128), channels_last=True)
     assert np.array_equal(plain, turned)
     assert plain.flags.c_contiguous
     assert turned.transpose(1, 2, 0).flags.c_contiguous
