@@ -12,7 +12,7 @@ from featherface_core.models.featherface import FeatherFace
 def fold_batch_norms(model: FeatherFace) -> None:
     """No BatchNorm is left: each is multiplied into its convolution, in float64."""
     for block in model.modules():
-        if isinstance(block, ConvBN | DeformConvBN):
+        if isinstance(block, ConvBN | DeformConvBN) and isinstance(block.bn, nn.BatchNorm2d):
             conv: nn.Conv2d | DeformConv2d = block.conv
             scale, shift = _scale_and_shift(block.bn)
             weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
