@@ -50,7 +50,7 @@ def bench(
         typer.Option(
             "--onnx",
             metavar="FILE",
-            help="An ONNX file in onnxruntime, ours or any detector's; may be repeated.",
+            help="An ONNX file in onnxruntime, ours or any detector's, or our .xml in OpenVINO; may be repeated.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -169,8 +169,8 @@ def _sources(
     left = {
         "model": [Source("torch", model=name) for name in models],
         "weights": [Source("torch", weights=str(path)) for path in weights],
-        "onnx": [Source("onnxruntime", onnx=str(path)) for path in onnx],
-        "files": [Source("onnxruntime", onnx=str(path)) for path in files],
+        "onnx": [_exported(path) for path in onnx],
+        "files": [_exported(path) for path in files],
     }
     named = [source for name in order if name in left for source in _next(name, left[name])]
     if not named:
@@ -182,6 +182,12 @@ def _sources(
         return named
     both = [(s, replace(s, runtime="onnxruntime")) if s.runtime == "torch" else (s,) for s in named]
     return [source for pair in both for source in pair]
+
+
+def _exported(path: Path) -> "Source":
+    from featherface_core.bench.candidate import Source
+
+    return Source("openvino" if path.suffix.lower() == ".xml" else "onnxruntime", onnx=str(path))
 
 
 def _next(option: str, left: "list[Source]") -> "list[Source]":
@@ -196,7 +202,5 @@ def _check_kind(path: Path) -> None:
 
     if str(path) in VARIANTS:
         raise ConfigError(f"{str(path)!r} is a variant, not an ONNX file", f"use --model {path}")
-    if path.suffix.lower() == ".xml":
-        raise ConfigError(f"{path} is an OpenVINO file, which bench does not time yet", "time its ONNX twin")
     if path.suffix.lower() in (".safetensors", ".pth", ".pt", ".tar"):
         raise ConfigError(f"{path} holds weights, it is no ONNX file", f"use --weights {path}")

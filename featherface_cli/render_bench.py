@@ -145,7 +145,7 @@ def _show_nodes(report: BenchReport, names: Sequence[str]) -> None:
 
 def _end(report: BenchReport) -> list[tuple[str, str | Text]]:
     machine = report.machine
-    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch") if name in machine)
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "openvino", "torch") if name in machine)
     return [
         (
             "machine",

@@ -171,6 +171,15 @@ def save_weights(
     return path
 
 
+def read_notes(path: str | Path) -> dict[str, str]:
+    """The notes that ``save_weights`` wrote into a .safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), "pt") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    return {name: value for name, value in metadata.items() if name not in ("format", "schema", "model")}
+
+
 def save_upstream(path: str | Path, weights: Weights) -> Path:
     """Write tensors under upstream's names, as upstream's own loaders read them."""
     path = Path(path)

@@ -82,12 +82,17 @@ def prepare(
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         picture = np.asarray(cv2.resize(picture, (new_width, new_height), interpolation=smooth), np.uint8)
     full = canvas or (max(new_height, MIN_SIZE), max(new_width, MIN_SIZE))
-    pixels = np.zeros((*full, 3), np.float32).transpose(2, 0, 1) if channels_last else np.zeros((3, *full), np.float32)
-    np.subtract(
-        picture.transpose(2, 0, 1),
-        np.array(mean, np.float32)[:, None, None],
-        out=pixels[:, :new_height, :new_width],
-    )
+    if channels_last:
+        rows = np.zeros((*full, 3), np.float32)
+        rows[:new_height, :new_width] = cv2.subtract(picture, (*mean, 0.0), dtype=cv2.CV_32F)  # type: ignore[call-overload]
+        pixels = rows.transpose(2, 0, 1)
+    else:
+        pixels = np.zeros((3, *full), np.float32)
+        np.subtract(
+            picture.transpose(2, 0, 1),
+            np.array(mean, np.float32)[:, None, None],
+            out=pixels[:, :new_height, :new_width],
+        )
     return pixels, (new_width / width, new_height / height)
 
 

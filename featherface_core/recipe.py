@@ -277,6 +277,20 @@ class DistillConfig:
 
 
 @dataclass(frozen=True)
+class CalibrationConfig:
+    """Scores of each anchor size corrected on the held-out pictures, once a run is done (training.calibration).
+
+    sizes: long sides in pixels that they are shown at, none for no calibration.
+    """
+
+    sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for size in self.sizes:
+            check_size("calibration.sizes", size)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training run, but for its data.
 
@@ -302,6 +316,7 @@ class Recipe:
     stopping: StoppingConfig = StoppingConfig()
     machine: MachineConfig = MachineConfig()
     distill: DistillConfig = DistillConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
 
     def __post_init__(self) -> None:
         check_range("--epochs", self.epochs, 1, 1_000_000)

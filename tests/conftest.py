@@ -1,4 +1,4 @@
-"""What the tests share: the golden numbers, the shipped portrait, and networks with lively random states."""
+"""What the tests share: the golden numbers, the shipped portrait, lively random networks, and data and runs to work on."""
 
 import os
 
@@ -7,7 +7,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,13 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from command_line import Ran, Run
+    from painted import Painted
+
     from featherface_core.models.featherface import FeatherFace
+
+# helpers whose asserts say what they compared, as those of test files do
+pytest.register_assert_rewrite("augment_pictures", "command_line", "eval_scenes", "small_runs", "spotter")
 
 # a gate gives the same answer twice; at home new examples are tried each time
 settings.register_profile("featherface", deadline=None, derandomize="CI" in os.environ)
@@ -47,6 +54,120 @@ def reference() -> Path:
 def portrait() -> Path:
     """The picture of one face that the package carries."""
     return PORTRAIT
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> "Run":
+    """Run ``featherface ARGUMENTS`` in this process, in an empty folder."""
+    from command_line import Ran
+
+    from featherface_cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> "Ran":
+        monkeypatch.setattr(sys, "argv", ["featherface", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return Ran(int(ended.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A small picture of noise."""
+    import cv2
+
+    path = tmp_path / "good.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random v2, as a weights file of ours."""
+    from featherface_core.checkpoint import save_weights
+    from featherface_core.models.variants import build_model
+
+    path = tmp_path_factory.mktemp("weights") / "v2.safetensors"
+    model = build_model("v2", seed=0)
+    return save_weights(path, model.state_dict(), model.config)
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file of ours for 96x64 pictures that finds two known faces in each."""
+    from known_faces import stub_onnx
+
+    return stub_onnx(tmp_path_factory.mktemp("stub") / "stub.onnx")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training run that was never interrupted. It takes seconds, so all tests share it: nobody writes into it."""
+    from small_runs import run
+
+    return run(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A data set of train and val with an ignored face and landmarks."""
+    from data_folders import make_small
+
+    return make_small(tmp_path / "data")
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Four labelled pictures of painted rectangles."""
+    from eval_scenes import make_album
+
+    return make_album(tmp_path / "album")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Below the folder that commands run in: data of every kind, good and bad."""
+    from eval_scenes import make_world
+
+    return make_world(tmp_path)
+
+
+@pytest.fixture
+def painted(monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Painted]":
+    """Lets every command use a Painted network; called with another one, that."""
+    from eval_scenes import SUBJECT
+    from painted import Painted, detector
+
+    from featherface_cli import detector as opening
+
+    def use(network: Painted | None = None) -> Painted:
+        network = network or Painted()
+        monkeypatch.setattr(opening, "open_detector", lambda *_: (detector(network), SUBJECT))
+        return network
+
+    use()
+    return use
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations without their curves, which take half a second to draw."""
+    from featherface_core.evaluation import run
+
+    monkeypatch.setattr(run, "write_curves", lambda *_: None)
+
+
+@pytest.fixture
+def imports_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every trial import of the doctor succeeds at once, for tests that are not about imports."""
+    from doctor_reports import facts
+
+    facts(monkeypatch, providers=["CPUExecutionProvider"])
 
 
 def golden_input(reference: Path, size: str) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from bench_files import peer, save
+from known_faces import stub_onnx
 from onnx import TensorProto, helper
-from test_package import stub_onnx
 
 from featherface_core.bench import run_limit
 from featherface_core.bench.alone import measure_alone

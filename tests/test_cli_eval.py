@@ -1,77 +1,23 @@
-"""eval as a user meets it: screens, gates, what is refused, a stop and a resume, and the real pictures of ../shared."""
+"""eval as a user meets it: screens, a bar to hold, a broken picture, a stop and a resume."""
 
-# ruff: noqa: F811 (fixtures of test_cli)
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from scipy.io import savemat
-from test_cli import SCRIPT, Ran, Run, assert_refused, run  # noqa: F401 (a fixture)
-from test_eval_compare import Stopped
-from test_eval_inference import Painted, detector
-from test_eval_run import AP, AP50, OFFICIAL, SUBJECT, Scene, draw, make_album, no_curves, official  # noqa: F401 (a fixture)
-from test_package import stub_onnx
+from command_line import SCRIPT, Run, assert_refused, words_of
+from eval_scenes import AP, AP50, EVAL, OFFICIAL, Scene, draw
+from painted import Painted, Stopped
 
-from featherface_cli import detector as opening
 from featherface_cli import render
 
-SHARED = Path(__file__).parents[2] / "shared"
-WIDER202 = SHARED / "data" / "wider202"
-EVAL = ("--weights", "painted")  # what `painted` is opened by
-
-
-@pytest.fixture
-def painted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Painted]:
-    """Lets every command use a Painted network; called with another one, that."""
-
-    def use(network: Painted | None = None) -> Painted:
-        network = network or Painted()
-        monkeypatch.setattr(opening, "open_detector", lambda *_: (detector(network), SUBJECT))
-        return network
-
-    use()
-    return use
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
-    """Below the folder that commands run in: data of every kind, good and bad."""
-    make_album(tmp_path / "album")
-    draw(tmp_path / "val" / "images", OFFICIAL)
-    official(tmp_path / "truth", OFFICIAL)
-    draw(tmp_path / "holiday" / "images", [Scene("beach/sun.png")])
-    (tmp_path / "empty").mkdir()
-    for name, line in (("good", "10 10 40 50 0.9"), ("four", "10 10 40 50"), ("nan", "10 10 40 50 nan")):
-        (tmp_path / name / "0--Parade").mkdir(parents=True)
-        (tmp_path / name / "0--Parade" / "a.txt").write_text(f"a\n2\n1 1 2 2 0.5\n{line}\n")
-    (tmp_path / "good" / "0--Parade" / "a.txt").rename(tmp_path / "good" / "0--Parade" / "z.txt")
-    official(tmp_path / "text_mat", OFFICIAL)
-    (tmp_path / "text_mat" / "wider_face_val.mat").write_text("no MATLAB file")
-    official(tmp_path / "other_mat", OFFICIAL)
-    savemat(tmp_path / "other_mat" / "wider_face_val.mat", {"images": np.zeros(3)})
-    official(tmp_path / "other_pictures", OFFICIAL[:3])
-    (tmp_path / "other_pictures" / "wider_face_val.mat").write_bytes(
-        (tmp_path / "truth/wider_face_val.mat").read_bytes()
-    )
-    (tmp_path / "trained").mkdir()
-    (tmp_path / "trained" / "config.yaml").write_text("task: train\nrecipe: {}\n")
-    (tmp_path / "peers.yaml").write_text("peers:\n  - name: x\n    easy: 1.5\n")
-    (tmp_path / "no_report.json").write_text('{"schema": 1, "command": "train"}')
-    return tmp_path
-
-
-def words_of(text: str) -> str:
-    """What a screen says, however its lines are broken."""
-    return " ".join(text.split())
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 # ---- screens ----
@@ -146,6 +92,31 @@ def test_compare(run: Run, painted: object, world: Path) -> None:
     assert "original size, no flip" in words_of(ran.out)
 
 
+def test_an_untrained_network_in_an_empty_folder(tmp_path: Path) -> None:
+    asked = [SCRIPT, "eval", "--weights", "untrained", "--pictures", "4"]
+    ran = subprocess.run(
+        asked, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "80"}
+    )
+    assert ran.returncode == 0, ran.stderr
+    said = words_of(ran.stdout)
+    assert "warning: 4 of 300 pictures were evaluated" in said
+    assert "warning: the network is untrained" in said
+    assert ran.stderr == "note: no trained weights: this v2 is a random network (seed 0) and finds no faces\n"
+    assert max(map(len, ran.stdout.splitlines())) <= 80
+    written = {path.name for path in (tmp_path / "runs" / "v2-eval-1").iterdir()}
+    assert {"report.json", "curves.png", "curves.svg", "detections.jsonl", "config.yaml"} <= written
+    assert cv2.imread(str(tmp_path / "runs" / "v2-eval-1" / "curves.png")) is not None
+
+
+def test_a_name_is_for_the_report_and_leads_nowhere(run: Run, painted: object, world: Path) -> None:
+    before = set(world.parent.iterdir())
+    ran = run("eval", *EVAL, "--data", "album", "--name", "../../up", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out)["subject"]["model"] == "../../up"
+    assert set(world.parent.iterdir()) == before
+    assert len(list((world / "runs").glob("*/report.json"))) == 1
+
+
 # ---- a baseline ----
 
 
@@ -183,129 +154,6 @@ def test_a_baseline_of_another_protocol_stops_before_the_work(
     assert network.shapes == []
     assert not (world / "runs").exists()
     assert run(*asked, "--any-protocol").code == 0
-
-
-# ---- what is refused ----
-
-UNOPENED = [
-    (("--model", "v1-24"), 2, "no weights ship for 'v1-24', only for v1 and v2"),
-    (("album",), 2, "'album' is named without an option"),
-    (("--weights", "nowhere.pth"), 4, "nowhere.pth does not exist"),
-    (("--weights", "peers.yaml"), 4, "peers.yaml"),
-    (("--onnx", "nowhere.onnx"), 4, "nowhere.onnx does not exist"),
-    (("--onnx", "x.onnx", "--weights", "untrained"), 2, "--onnx brings its own network"),
-    (("--weights", "untrained", "--model", "v9"), 2, "unknown model 'v9'"),
-    (("--weights", "untrained", "--device", "tpu9"), 2, "--device 'tpu9' cannot be used"),
-    (("--predictions", "good", "--weights", "untrained"), 2, "--predictions were made elsewhere"),
-    (("--predictions", "good", "--model", "v2"), 2, "--predictions were made elsewhere"),
-    (("--compare",), 2, "--compare got 0 reports"),
-    (("--compare", "album"), 2, "--compare got 1 report"),
-    (("--compare", "album", "nowhere"), 3, "cannot read the report album/report.json"),
-    (("--compare", "no_report.json", "no_report.json"), 3, "no_report.json is not the report of an evaluation"),
-    (("--bogus",), 2, "--bogus"),
-]
-REFUSED = [
-    (("--protocol", "full"), 2, "--protocol 'full' is not known"),
-    (("--protocol", "size=16"), 2, "--protocol size 16 is out of range"),
-    (("--score", "2"), 2, "--score 2.0 is out of range"),
-    (("--score", "nan"), 2, "--score nan is out of range"),
-    (("--nms", "-1"), 2, "--nms -1.0 is out of range"),
-    (("--top-k", "-1"), 2, "--top-k -1 is out of range"),
-    (("--batch", "0"), 2, "--batch 0 is out of range"),
-    (("--threads", "-1"), 2, "--threads -1 is out of range"),
-    (("--pictures", "-1"), 2, "--pictures -1 is out of range"),
-    (("--data", "nowhere"), 3, "nowhere"),
-    (("--data", "nowhere", "--ground-truth", "truth"), 3, "--data nowhere is no folder of pictures"),
-    (("--data", "empty"), 3, "the folder empty is empty"),
-    (("--data", "empty", "--ground-truth", "truth"), 3, "--data empty holds no pictures"),
-    (("--data", "holiday"), 3, "holiday holds no labels"),
-    (("--data", "holiday", "--ground-truth", "truth"), 3, "holiday and truth do not belong together"),
-    (("--data", "synthetic:many"), 2, "'many' is not a number of pictures"),
-    (("--ground-truth", "truth"), 2, "--ground-truth truth comes without pictures"),
-    (("--ground-truth", "nowhere", "--data", "val"), 3, "--ground-truth nowhere is no folder"),
-    (("--ground-truth", "empty", "--data", "val"), 3, "--ground-truth empty holds no wider_face_val.mat"),
-    (("--ground-truth", "text_mat", "--data", "val"), 3, "text_mat/wider_face_val.mat is not a MATLAB file"),
-    (("--ground-truth", "other_mat", "--data", "val"), 3, "wider_face_val.mat has no 'event_list': it holds images"),
-    (("--ground-truth", "other_pictures", "--data", "val"), 3, "wider_easy_val.mat names other pictures than"),
-    (("--data", "album", "--out", "trained"), 2, "run folder trained exists and is not empty"),
-    (("--data", "album", "--out", "album", "--force"), 2, "album is not a run folder"),
-    (("--data", "album", "--out", "trained", "--force"), 2, "trained is not a run folder"),
-    (("--data", "album", "--out", "peers.yaml"), 2, "--out peers.yaml is a file"),
-    (("--resume", "nowhere"), 2, "--resume nowhere: that run folder does not exist"),
-    (("--resume", "empty"), 2, "--resume empty: that run folder has no config.yaml"),
-    (("--data", "album", "--peers", "nowhere.yaml"), 2, "the file of peers nowhere.yaml does not exist"),
-    (("--data", "album", "--peers", "peers.yaml"), 2, "1.5"),
-    (("--data", "album", "--baseline", "no_report.json"), 3, "no_report.json is not the report of an evaluation"),
-    (("--data", "album", "--baseline", "nowhere.json"), 3, "nowhere.json"),
-    (("--data", "album", "--baseline", "no_report.json", "--max-drop", "200"), 2, "--max-drop 200 is out of range"),
-]
-PREDICTIONS = [
-    (("good",), 3, "good has predictions for 1 unknown pictures, such as 0--Parade/z"),
-    (("four",), 3, "four/0--Parade/a.txt:4: '10 10 40 50' has 4 numbers where 5 belong"),
-    (("nan",), 3, "nan/0--Parade/a.txt:4: '10 10 40 50 nan' holds nan"),
-    (("empty",), 3, "--predictions empty holds no .txt"),
-    (("nowhere.zip",), 3, "--predictions nowhere.zip does not exist"),
-    (("peers.yaml",), 3, "--predictions peers.yaml is not a .zip"),
-]
-
-
-def assert_leaves_nothing(ran: Callable[[], Ran], code: int, words: str, world: Path) -> None:
-    before = sorted(world.rglob("*"))
-    refused = ran()
-    assert_refused(refused, code, words)
-    assert refused.out == ""
-    assert sorted(world.rglob("*")) == before
-
-
-@pytest.mark.parametrize(("arguments", "code", "words"), UNOPENED, ids=[" ".join(a) for a, _, _ in UNOPENED])
-def test_no_detector(run: Run, world: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
-    assert_leaves_nothing(lambda: run("eval", *arguments, "--quiet"), code, words, world)
-
-
-@pytest.mark.parametrize(("arguments", "code", "words"), REFUSED, ids=[" ".join(a) for a, _, _ in REFUSED])
-def test_bad_input_is_one_line_and_leaves_nothing(
-    run: Run, painted: Callable[..., Painted], world: Path, arguments: tuple[str, ...], code: int, words: str
-) -> None:
-    network = painted()
-    given = () if "--resume" in arguments else EVAL
-    assert_leaves_nothing(lambda: run("eval", *given, *arguments), code, words, world)
-    assert network.shapes == []
-
-
-@pytest.mark.parametrize(("arguments", "code", "words"), PREDICTIONS, ids=[" ".join(a) for a, _, _ in PREDICTIONS])
-def test_bad_predictions(run: Run, world: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
-    given = ("--predictions", *arguments, "--ground-truth", "truth")
-    assert_leaves_nothing(lambda: run("eval", *given), code, words, world)
-
-
-def test_a_file_of_a_fixed_size_is_refused_before_anything_is_written(run: Run, world: Path) -> None:
-    stub_onnx(world / "stub.onnx")
-    asked = ("eval", "--onnx", "stub.onnx", "--data", "album")
-    words = "--protocol original cannot be followed by a file with the fixed size 96x64"
-    assert_leaves_nothing(lambda: run(*asked), 2, words, world)
-    ran = run(*asked, "--protocol", "size=96")
-    assert ran.code == 0
-    assert "long side 96 px, no flip, score above 0.02, NMS 0.4, no top-k, padded to 96x64" in words_of(ran.out)
-
-
-@pytest.mark.parametrize("target", ["peers.yaml", "peers.yaml/inside"])
-def test_a_place_for_predictions_that_is_none_is_refused_before_the_work(
-    run: Run, painted: Callable[..., Painted], world: Path, target: str
-) -> None:
-    network = painted()
-    ran = run("eval", *EVAL, "--data", "album", "--out", "r", "--save-predictions", target)
-    assert ran.code in (2, 3)
-    assert_refused(ran, ran.code, "peers.yaml")
-    assert network.shapes == []
-
-
-def test_a_name_is_for_the_report_and_leads_nowhere(run: Run, painted: object, world: Path) -> None:
-    before = set(world.parent.iterdir())
-    ran = run("eval", *EVAL, "--data", "album", "--name", "../../up", "--json")
-    assert ran.code == 0
-    assert json.loads(ran.out)["subject"]["model"] == "../../up"
-    assert set(world.parent.iterdir()) == before
-    assert len(list((world / "runs").glob("*/report.json"))) == 1
 
 
 # ---- a broken picture, an old folder, a stop ----
@@ -394,93 +242,3 @@ def test_an_interrupt_leaves_an_evaluation_to_resume(tmp_path: Path) -> None:
     assert both[0]["detections"] > 60
     assert store.read_bytes().startswith(kept[: kept.rindex(b"\n") + 1])
     assert store.read_bytes().count(b"\n") == 60
-
-
-def test_an_untrained_network_in_an_empty_folder(tmp_path: Path) -> None:
-    asked = [SCRIPT, "eval", "--weights", "untrained", "--pictures", "4"]
-    ran = subprocess.run(
-        asked, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "80"}
-    )
-    assert ran.returncode == 0, ran.stderr
-    said = words_of(ran.stdout)
-    assert "warning: 4 of 300 pictures were evaluated" in said
-    assert "warning: the network is untrained" in said
-    assert ran.stderr == "note: no trained weights: this v2 is a random network (seed 0) and finds no faces\n"
-    assert max(map(len, ran.stdout.splitlines())) <= 80
-    written = {path.name for path in (tmp_path / "runs" / "v2-eval-1").iterdir()}
-    assert {"report.json", "curves.png", "curves.svg", "detections.jsonl", "config.yaml"} <= written
-    assert cv2.imread(str(tmp_path / "runs" / "v2-eval-1" / "curves.png")) is not None
-
-
-# ---- the real pictures of ../shared ----
-
-
-def test_the_official_figures_of_predictions(reference: Path, tmp_path: Path) -> None:
-    folder = reference / "wider_eval"
-    wanted = json.loads((folder / "expected.json").read_text())
-    command = [sys.executable, "-X", "importtime", "-m", "featherface_cli.app", "eval", "--json"]
-    files = ["--predictions", str(folder / "predictions.zip"), "--ground-truth", str(folder)]
-    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
-        child = subprocess.Popen([*command, *files], cwd=tmp_path, stdout=out, stderr=err)
-        _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, (tmp_path / "err").read_text()[-500:]
-    said = json.loads((tmp_path / "out").read_text())
-    assert {s["name"]: s["ap"] for s in said["settings"]} == pytest.approx(
-        {name: wanted[name] for name in ("easy", "medium", "hard")}, abs=1e-9
-    )
-    assert said["mean"] == pytest.approx(np.mean([wanted[name] for name in ("easy", "medium", "hard")]), abs=1e-9)
-    assert said["detections"] == wanted["boxes"]
-    lines = (tmp_path / "err").read_text().splitlines()
-    loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
-    assert "featherface_core.evaluation.run" in loaded
-    assert not loaded & {"torch", "onnxruntime", "onnx"}
-    assert usage.ru_maxrss < 1 << 20  # KiB
-
-
-@pytest.fixture(scope="module")
-def onnx_original(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from featherface_core.checkpoint import load_weights
-    from featherface_core.config import ExportConfig
-    from featherface_core.onnx.export import export
-
-    path = tmp_path_factory.mktemp("onnx") / "v1_original.onnx"
-    export(load_weights(reference / "v1_original.pth"), path, ExportConfig(test_sizes=((96, 160), (33, 97))))
-    return path
-
-
-def both_ways(run: Run, reference: Path, onnx: Path, *more: str) -> list[dict]:
-    """The reports of PyTorch and of onnxruntime on wider202."""
-    if not (WIDER202 / "expected.json").is_file():
-        pytest.skip(f"the pictures are not part of the repository, and {WIDER202} does not exist")
-    reports = []
-    for source in (("--weights", reference / "v1_original.pth"), ("--onnx", onnx)):
-        ran = run("eval", *source, "--data", WIDER202, "--json", *more)
-        assert ran.code == 0, ran.err
-        reports.append(json.loads(ran.out))
-    return reports
-
-
-def aps(report: dict) -> dict[str, float]:
-    return {setting["name"]: setting["ap"] for setting in report["settings"]}
-
-
-@pytest.mark.slow
-def test_torch_and_onnx_agree_on_real_pictures(run: Run, reference: Path, onnx_original: Path) -> None:
-    torch, onnx = both_ways(run, reference, onnx_original, "--pictures", "12")
-    assert aps(onnx) == pytest.approx(aps(torch), abs=0.002)
-    assert min(aps(torch).values()) > 0.3
-    assert torch["protocol"]["names"] == onnx["protocol"]["names"]
-    assert (torch["subject"]["backend"], onnx["subject"]["backend"]) == ("torch", "onnxruntime")
-    assert torch["subject"]["parameters"] == onnx["subject"]["parameters"] == 592_371
-
-
-@pytest.mark.slow
-def test_the_bar_of_the_real_pictures(run: Run, reference: Path, onnx_original: Path) -> None:
-    torch, onnx = both_ways(run, reference, onnx_original)
-    wanted = json.loads((WIDER202 / "expected.json").read_text())
-    assert torch["protocol"]["pictures"] == wanted["pictures"] == 202
-    assert aps(torch) == pytest.approx(wanted["ap"], abs=0.002)
-    assert aps(onnx) == pytest.approx(aps(torch), abs=0.002)
-    assert torch["detections"] == pytest.approx(wanted["detections"], rel=0.001)
-    assert torch["warnings"][0].startswith("202 pictures are a part of the 3,226")

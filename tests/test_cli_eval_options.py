@@ -1,16 +1,14 @@
 """Options of eval that have no meaning beside each other, and what a resumed evaluation remembers."""
 
-# ruff: noqa: F811 (fixtures of other tests)
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_cli import Run, assert_refused, run  # noqa: F401 (a fixture)
-from test_cli_eval import EVAL, painted, world  # noqa: F401 (fixtures)
-from test_eval_compare import Stopped
-from test_eval_inference import Painted
+from command_line import Run, assert_refused
+from eval_scenes import EVAL
+from painted import Painted, Stopped
 
 from featherface_core.data import files
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces

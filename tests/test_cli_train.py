@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_cli import SCRIPT, Run, assert_refused, run, weights  # noqa: F401 (fixtures)
+from command_line import SCRIPT, Run, assert_refused
 
 TINY = (
     "--data", "synthetic:16", "--epochs", "1", "--batch-size", "4", "--size", "64", "--workers", "0", "--device", "cpu",
@@ -34,7 +34,7 @@ def faces(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def test_train_ends_with_a_table_and_weights_that_detect(run: Run, tmp_path: Path, portrait: Path) -> None:  # noqa: F811
+def test_train_ends_with_a_table_and_weights_that_detect(run: Run, tmp_path: Path, portrait: Path) -> None:
     ran = run("train", *TINY)
     assert ran.code == 0, ran.err
     assert "256,156" in ran.out
@@ -48,7 +48,7 @@ def test_train_ends_with_a_table_and_weights_that_detect(run: Run, tmp_path: Pat
     assert (tmp_path / "runs" / "v2-train-2" / "report.json").exists()
 
 
-def test_distill_json_is_pure(run: Run, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_distill_json_is_pure(run: Run, weights: Path, tmp_path: Path) -> None:
     ran = run(
         "distill", *TINY, "--teacher", "v2", "--teacher-weights", weights, "--alpha", "0.8:0.5", "--json", "--out", "r"
     )
@@ -63,7 +63,7 @@ def test_distill_json_is_pure(run: Run, weights: Path, tmp_path: Path) -> None: 
     assert (tmp_path / "r" / "config.yaml").read_text().startswith("# featherface distill --data synthetic:16")
 
 
-def test_distill_prints_its_schedule_first(run: Run, weights: Path) -> None:  # noqa: F811
+def test_distill_prints_its_schedule_first(run: Run, weights: Path) -> None:
     ran = run(
         "distill", *TINY, "--teacher", "v2", "--teacher-weights", weights, "--alpha", "0.8:0.5", "--monitor-gradients"
     )
@@ -74,13 +74,13 @@ def test_distill_prints_its_schedule_first(run: Run, weights: Path) -> None:  # 
     assert "points of AP" in ran.out
 
 
-def test_training_on_labelled_pictures(run: Run, faces: Path) -> None:  # noqa: F811
+def test_training_on_labelled_pictures(run: Run, faces: Path) -> None:
     ran = run("train", *TINY[2:], "--data", faces, "--recipe", "recipes/cpu.yaml", "--out", "r")
     assert ran.code == 0, ran.err
     assert "val" in ran.out  # the protocol names the pictures that were validated on
 
 
-def test_resume_and_stop_after(run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_resume_and_stop_after(run: Run, tmp_path: Path) -> None:
     ran = run("train", *TINY, "--epochs", "2", "--stop-after", "1", "--out", "r")
     assert ran.code == 0
     assert "featherface train --resume r" in ran.out
@@ -132,7 +132,7 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "code", "words"), BAD, ids=[" ".join(a) for a, _, _ in BAD])
 def test_bad_input_is_one_line_and_leaves_nothing(
-    run: Run,  # noqa: F811
+    run: Run,
     tmp_path: Path,
     arguments: tuple[str, ...],
     code: int,
@@ -142,36 +142,36 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_an_empty_data_folder(run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_an_empty_data_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert_refused(run("train", "--data", "empty"), 3, "empty")
 
 
-def test_labels_without_pictures(run: Run, faces: Path) -> None:  # noqa: F811
+def test_labels_without_pictures(run: Run, faces: Path) -> None:
     for picture in (faces / "train" / "images").iterdir():
         picture.unlink()
     assert_refused(run("train", "--data", faces), 3, "without its pictures")
 
 
-def test_nan_in_a_label_names_its_line(run: Run, faces: Path) -> None:  # noqa: F811
+def test_nan_in_a_label_names_its_line(run: Run, faces: Path) -> None:
     label = faces / "train" / "label.txt"
     label.write_text(label.read_text().replace("20 20 30 40", "20 nan 30 40", 1))
     assert_refused(run("train", "--data", faces), 3, "label.txt:2")
 
 
-def test_teacher_weights_of_another_variant(run: Run, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_teacher_weights_of_another_variant(run: Run, weights: Path, tmp_path: Path) -> None:
     refused = run("distill", "--teacher", "v1", "--teacher-weights", weights)
     assert_refused(refused, 4, "holds weights of 'v2', not of 'v1'")
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_existing_run_folder(run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_an_existing_run_folder(run: Run, tmp_path: Path) -> None:
     assert run("train", *TINY, "--out", "r", "--quiet").code == 0
     assert_refused(run("train", *TINY, "--out", "r"), 2, "run folder r exists and is not empty")
     assert run("train", *TINY, "--out", "r", "--force", "--quiet").code == 0
 
 
-def test_preview_draws_a_sheet(run: Run, tmp_path: Path, faces: Path) -> None:  # noqa: F811
+def test_preview_draws_a_sheet(run: Run, tmp_path: Path, faces: Path) -> None:
     for data in ("synthetic", str(faces)):
         ran = run("data", "preview", data, "--count", "5", "--out", "sheet.png", "--set", "augment.mosaic=0.5")
         assert ran.code == 0, ran.err
@@ -235,7 +235,7 @@ def test_ctrl_c_reaches_all_processes(tmp_path: Path) -> None:
     assert left == ""
 
 
-def test_setting_its_patience_switches_early_stopping_on(run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_setting_its_patience_switches_early_stopping_on(run: Run, tmp_path: Path) -> None:
     assert run("train", *TINY, "--early-stopping-patience", "3", "--optimal-window-start", "7", "--out", "r").code == 0
     import yaml
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from conftest import randomise
 from safetensors import safe_open
-from test_training import DATA, assert_same_run, recipe, silent
+from small_runs import DATA, assert_same_run, recipe, silent
 
 from featherface_core.checkpoint import save_weights
 from featherface_core.config import ModelConfig

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from eval_scenes import A1, C2, SUBJECT, Scene, draw, figures, score
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_eval_inference import Box, Painted, detector
-from test_eval_run import A1, C2, SUBJECT, Scene, draw, figures, make_album, no_curves, score  # noqa: F401 (a fixture)
+from painted import Box, Painted, Stopped, detector
 
 from featherface_core.errors import ConfigError, DataError
 from featherface_core.evaluation.compare import Baseline, Change, Difference, compare, differing, read_baseline
@@ -23,26 +23,10 @@ from featherface_core.evaluation.run import Output, evaluate
 from featherface_core.evaluation.store import DetectionStore
 from featherface_core.results import Detections, as_json
 
-
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    return make_album(tmp_path / "album")
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 # ---- going on ----
-
-
-class Stopped(Painted):
-    """Is interrupted when it is shown picture number ``at``, from 0."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.at = at
-
-    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if len(self.shapes) == self.at:
-            raise KeyboardInterrupt
-        return super().run(pixels)
 
 
 @pytest.mark.parametrize("at", [0, 2, 3])

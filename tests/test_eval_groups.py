@@ -6,10 +6,10 @@ from pathlib import Path
 
 import cv2
 import pytest
+from command_line import Run, assert_refused
 from eval_reports import protocol, report
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import Run, assert_refused, run  # noqa: F401 (a fixture)
 
 from featherface_core.errors import ConfigError
 from featherface_core.evaluation.group_chart import draw_groups
@@ -114,7 +114,7 @@ def test_the_chart(runs: list[Path], tmp_path: Path) -> None:
         draw_groups(grouped, tmp_path / "chart.jpg")
 
 
-def test_the_command(run: Run, runs: list[Path], tmp_path: Path) -> None:  # noqa: F811
+def test_the_command(run: Run, runs: list[Path], tmp_path: Path) -> None:
     ran = run("eval", "--compare", "--by-name", *runs, "--chart", "gain.svg")
     assert ran.code == 0
     line = next(line for line in ran.out.splitlines() if line.strip().startswith("no teacher"))
@@ -127,7 +127,7 @@ def test_the_command(run: Run, runs: list[Path], tmp_path: Path) -> None:  # noq
     assert said["groups"][1]["gain"]["above"] == 0
 
 
-def test_options_that_go_with_compare_alone(run: Run, runs: list[Path]) -> None:  # noqa: F811
+def test_options_that_go_with_compare_alone(run: Run, runs: list[Path]) -> None:
     assert_refused(run("eval", "--by-name"), 2, "--by-name does not go with it")
     assert_refused(run("eval", "--chart", "a.png"), 2, "--chart does not go with it")
     assert_refused(run("eval", "--compare", *runs, "--chart", "a.png"), 2, "draws nothing without --by-name")

@@ -4,19 +4,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import randomise
-from test_package import stub_onnx
+from painted import POINTS, Box, Painted, detector, painting
 
-from featherface_core.boxes import count_anchors, encode_boxes, encode_landmarks, make_anchors
+from featherface_core.boxes import count_anchors
 from featherface_core.config import PostprocessConfig
 from featherface_core.data.annotation import FLIP_ORDER, Faces, Picture
 from featherface_core.data.open import open_one
 from featherface_core.data.synthetic import SyntheticFaces
-from featherface_core.detect import Detector, OnnxDetector, TorchDetector, default_constants
+from featherface_core.detect import OnnxDetector, TorchDetector
 from featherface_core.errors import ConfigError, DataError
 from featherface_core.evaluation.config import EvalConfig
 from featherface_core.evaluation.detected import run_detector
@@ -26,75 +25,13 @@ from featherface_core.evaluation.protocol import Protocol, parse_resize
 from featherface_core.evaluation.task import open_task
 from featherface_core.losses import MultiBoxLoss
 from featherface_core.models.variants import build_model
-from featherface_core.pictures import MEAN, prepare
+from featherface_core.pictures import prepare
 from featherface_core.recipe import LossConfig, ValidationConfig
 from featherface_core.targets import Targets
 from featherface_core.training import validation
 from featherface_core.training.validation import validate
 
 ORIGINAL = Protocol()
-Box = tuple[float, float, float, float]
-DARK = 40  # brightness up to which nothing is painted
-# of each face that Painted finds, within its box; no two of them mirror each other
-POINTS = np.array([(0.25, 0.4), (0.7, 0.45), (0.5, 0.6), (0.3, 0.8), (0.6, 0.85)], np.float32)
-
-
-class Painted:
-    """A network that finds the rectangles that are painted, to a fraction of a pixel; its score for each is how bright it is."""
-
-    fixed: tuple[int, int, int] | None = None
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        self.shapes.append(pixels.shape)
-        anchors = make_anchors(*pixels.shape[2:])
-        regressions, scores, landmarks = (np.zeros((len(pixels), len(anchors), n), np.float32) for n in (4, 2, 10))
-        for i, one in enumerate(pixels):
-            free = np.ones(len(anchors), bool)
-            for box, score in self.found(one):
-                middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-                best = int(np.where(free, np.abs(anchors[:, :2] - middle).sum(1), np.inf).argmin())
-                free[best] = False
-                regressions[i, best] = encode_boxes(np.array([box], np.float32), anchors[best : best + 1])[0]
-                landmarks[i, best] = encode_landmarks(points_of(box)[None], anchors[best : best + 1])[0]
-                scores[i, best] = 1 - score, score
-        return regressions, scores, landmarks
-
-    def found(self, one: np.ndarray) -> list[tuple[Box, float]]:
-        """The rectangles of one picture (3, h, w)."""
-        blue = one[0] + MEAN[0]
-        blue[(one == 0).all(0)] = 0  # what pads the picture
-        count, labels = cv2.connectedComponents((blue > DARK).astype(np.uint8), connectivity=4)
-        blobs = [np.where(labels == k, blue, 0) for k in range(1, count)]
-        spans = [(*extent(blob.max(0)), *extent(blob.max(1)), float(blob.max()) / 255) for blob in blobs]
-        return [((x1, y1, x2, y2), score) for x1, x2, y1, y2, score in spans]
-
-
-def extent(profile: np.ndarray) -> tuple[float, float]:
-    """Where a bump begins and ends, from its area and its centre."""
-    length = float(profile.sum() / profile.max())
-    middle = float((profile * (np.arange(len(profile)) + 0.5)).sum() / profile.sum())
-    return middle - length / 2, middle + length / 2
-
-
-def points_of(box: Sequence[float]) -> np.ndarray:
-    """The landmarks (5, 2) that Painted gives to a face."""
-    low, high = np.array(box[:2], np.float32), np.array(box[2:], np.float32)
-    return low + POINTS * (high - low)
-
-
-def painting(height: int, width: int, *marks: tuple[Box, int]) -> Picture:
-    """A black picture with rectangles on whole pixels, each of its own brightness."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    for (x1, y1, x2, y2), brightness in marks:
-        picture[int(y1) : int(y2), int(x1) : int(x2)] = brightness
-    return picture
-
-
-def detector(network: Painted | None = None) -> Detector:
-    return Detector(network or Painted(), default_constants(), "painted", "paint")
 
 
 def faces_of(
@@ -329,11 +266,6 @@ def test_raw_outputs_are_told_a_view_at_a_time() -> None:
 # ---- files of a fixed size ----
 
 
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stub_onnx(tmp_path_factory.mktemp("stub") / "stub.onnx")
-
-
 @pytest.mark.parametrize("rule", ["original", "multi-scale", "size=97", "vga"])
 def test_a_fixed_size_follows_no_rule_that_exceeds_it(stub: Path, tmp_path: Path, rule: str) -> None:
     config = EvalConfig(data="synthetic:2", protocol=rule)
@@ -411,7 +343,7 @@ def test_the_loss_of_a_validation_is_the_networks() -> None:
     model = randomise(build_model("v1-24", seed=1))
     source = SyntheticFaces(3, size=64)
     prepared = [prepare(source.read(k)[0], 96)[0] for k in range(3)]
-    model.training = True  # it gives logits then; its parts stay in evaluation mode
+    model.heads.training = True  # they give logits then; the rest stays in evaluation mode
     with torch.no_grad():
         outputs = model(torch.from_numpy(np.stack(prepared)))
     faces = [source.faces(k) for k in range(3)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import assert_same_run, recipe, run, silent, tensors
+from small_runs import assert_same_run, recipe, run, silent, tensors
 
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note

@@ -1,11 +1,13 @@
 """Export to OpenVINO, and detection with what it wrote. Skipped without the extra ``openvino``."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Run, assert_refused
 from conftest import randomise
 
 from featherface_core.config import ExportConfig, PostprocessConfig
@@ -67,8 +69,8 @@ def test_results_outlive_the_next_run(exported: dict[str, Path]) -> None:
 
 def test_pixels_lie_as_the_network_wants_them() -> None:
     picture = read_picture(PORTRAIT)
-    plain, _ = prepare(picture, 100)
-    turned, _ = prepare(picture, 100, channels_last=True)
+    plain, _ = prepare(picture, 100, canvas=(96, 128))
+    turned, _ = prepare(picture, 100, canvas=(96, 128), channels_last=True)
     assert np.array_equal(plain, turned)
     assert plain.flags.c_contiguous
     assert turned.transpose(1, 2, 0).flags.c_contiguous
@@ -120,3 +122,37 @@ def test_detection_loads_no_torch_and_no_onnxruntime(exported: dict[str, Path]) 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_bench_times_it_beside_others(run: Run, exported: dict[str, Path], tmp_path: Path) -> None:
+    free, fixed = exported["v2-dynamic"], exported["v1-24-static"]
+    ran = run("bench", "--onnx", free, "--onnx", fixed, "--runs", "3", "--json", "--quiet")
+    assert ran.code == 0
+    said = json.loads(ran.out)
+    rows = {row["name"]: row for row in said["candidates"]}
+    assert [row["runtime"] for row in rows.values()] == ["openvino", "openvino"]
+    assert [(row["height"], row["width"]) for row in rows.values()] == [(640, 640), (64, 96)]
+    assert rows["v2-dynamic"]["cost"]["parameters"] == 256_156
+    assert rows["v2-dynamic"]["stages"]["total"] > 0
+    refused = run("bench", "--onnx", fixed, "--size", "64", "--runs", "3")
+    assert (refused.code, "64x96" in refused.err) == (2, True)
+    assert run("bench", "--onnx", free, "--device", "cuda", "--runs", "3").code == 2
+
+
+def test_bench_times_them(run: Run, exported: dict[str, Path]) -> None:
+    files = [exported["v2-dynamic"], exported["v1-24-static"]]
+    ran = run("bench", "--onnx", *files, "--size", "64x96", "--runs", 3, "--batch", "1,2", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    said = json.loads(ran.out)
+    assert [(c["runtime"], c["height"], c["width"]) for c in said["candidates"]] == [("openvino", 64, 96)] * 2
+    assert said["machine"]["openvino"]
+    for c in said["candidates"]:
+        assert c["cost"]["bytes_moved"] is None
+        assert c["stages"]["total"] > 0
+        assert c["alone"]["problem"] == ""
+    free, fixed = said["throughput"][1]["pictures_per_second"]
+    assert free > 0
+    assert fixed is None
+    wrong = run("bench", "--onnx", files[1], "--size", 64)
+    assert_refused(wrong, 2, "--size 64x64", "64x96")
+    assert_refused(run("bench", "--onnx", files[1], "--device", "cuda"), 2, "--device cuda", "OpenVINO")

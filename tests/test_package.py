@@ -9,25 +9,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from conftest import PORTRAIT
-from onnx import TensorProto, helper, numpy_helper
+from known_faces import CANVAS
 
 from featherface_core.boxes import count_anchors
 from featherface_core.checkpoint import load_weights
 from featherface_core.config import ExportConfig, PostprocessConfig
-from featherface_core.detect import METADATA_KEY, OnnxDetector
+from featherface_core.detect import OnnxDetector
 from featherface_core.errors import ExportError
 from featherface_core.models.variants import build_model
-from featherface_core.onnx.export import describe, export
+from featherface_core.onnx.export import export
 from featherface_core.onnx.package import check_folder, usage_example, write_package
 from featherface_core.pictures import read_picture
 from featherface_core.results import Detections, ExportReport, SizeCheck
 
 FILES = ["README.md", "SHA256SUMS", "deployment_config.json", "model.onnx", "usage_example.py", "weights.safetensors"]
-CANVAS = (64, 96)
-FACES = {0: 0.9, 40: 0.7}  # anchor: score
 FORBIDDEN = ("torch", "torchvision", "featherface_core", "featherface_cli", "onnx", "pydantic", "yaml", "safetensors")
 
 # What is packed; the numbers are written down and not looked at.
@@ -44,35 +41,6 @@ REPORT = ExportReport(
     1.0,
     2.0,
 )
-
-
-def stub_onnx(path: Path) -> Path:
-    """An ONNX file of ours for 1x3x64x96 that finds FACES' anchors in every picture: no export, no torch."""
-    count = count_anchors(*CANVAS)
-    boxes, scores, landmarks = (np.zeros((1, count, n), np.float32) for n in (4, 2, 10))
-    for anchor, score in FACES.items():
-        boxes[0, anchor] = 0.5, -0.5, 0.7, 0.3
-        landmarks[0, anchor] = np.arange(10) / 10
-        scores[0, anchor] = 1 - score, score
-    outputs = {"bbox_regressions": boxes, "classifications": scores, "landmarks": landmarks}
-    graph = helper.make_graph(
-        [helper.make_node("Identity", [f"{name}_known"], [name]) for name in outputs],
-        "stub",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, *CANVAS])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in outputs.items()],
-        [numpy_helper.from_array(value, f"{name}_known") for name, value in outputs.items()],
-    )
-    model = helper.make_model(graph)
-    model.opset_import[0].version, model.ir_version = 19, 9
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(describe(build_model("v2", device="meta"), "untrained"))
-    onnx.save(model, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stub_onnx(tmp_path_factory.mktemp("stub") / "stub.onnx")
 
 
 def pack(folder: Path, stub: Path, report: ExportReport = REPORT) -> tuple[str, ...]:

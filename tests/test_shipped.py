@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import Run
 from safetensors import safe_open
-from test_cli import Run, run  # noqa: F401 (a fixture)
 
 from featherface_cli.train import _teacher_file
 from featherface_core.checkpoint import load_weights
@@ -74,7 +74,7 @@ def test_a_variant_of_ones_own_has_none() -> None:
 
 @pytest.mark.parametrize("options", [(), ("--model", "v1")])
 def test_detect_finds_the_astronaut_in_an_empty_folder(
-    run: Run,  # noqa: F811
+    run: Run,
     tmp_path: Path,
     options: tuple[str, ...],
 ) -> None:
@@ -87,7 +87,7 @@ def test_detect_finds_the_astronaut_in_an_empty_folder(
     assert (tmp_path / "detections" / "astronaut_faces.png").is_file()
 
 
-def test_eval_and_export_use_them_too(run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_eval_and_export_use_them_too(run: Run, tmp_path: Path) -> None:
     ran = run("eval", "--data", "synthetic:4", "--pictures", "2", "--json")
     assert ran.code == 0
     subject = json.loads(ran.out)["subject"]

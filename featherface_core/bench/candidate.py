@@ -1,4 +1,4 @@
-"""What can be timed: a network of ours in PyTorch, or any ONNX file with a picture as its only input. Imports no torch."""
+"""What can be timed: a network of ours in PyTorch or OpenVINO, or any ONNX file of pictures. Imports no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from featherface_core.detect import Detector
 from featherface_core.errors import ConfigError
 from featherface_core.pictures import Picture
 
-Runtime = Literal["torch", "onnxruntime"]
+Runtime = Literal["torch", "onnxruntime", "openvino"]
 
 
 class DoesNotFit(ConfigError):  # noqa: N818 (it is a ConfigError, and reads as what it says)
@@ -21,8 +21,9 @@ class DoesNotFit(ConfigError):  # noqa: N818 (it is a ConfigError, and reads as 
 class Source:
     """What to time, in plain text, so that another process can open it too: one of model, weights and onnx.
 
-    model: a variant or a YAML file, with the weights that ship or random ones. weights, onnx: files. name: in the report; "" for
-    one made of the others. What is no ONNX file and is to run in onnxruntime has to be exported first.
+    model: a variant or a YAML file, with the weights that ship or random ones. weights, onnx: files; an .xml of OpenVINO
+    counts as onnx. name: in the report; "" for one made of the others. What is no exported file and is to run in onnxruntime
+    has to be exported first.
     """
 
     runtime: Runtime
@@ -81,6 +82,10 @@ def open_candidate(source: Source, setting: Setting) -> Candidate:
         from featherface_core.bench.onnx_candidate import OnnxCandidate
 
         return OnnxCandidate(source.onnx, setting)
+    if source.runtime == "openvino":
+        from featherface_core.bench.openvino_candidate import OpenVinoCandidate
+
+        return OpenVinoCandidate(source.onnx, setting)
     from featherface_core.bench.torch_candidate import TorchCandidate
 
     return TorchCandidate(source, setting)

@@ -25,7 +25,7 @@ from featherface_core.machine import machine_facts
 from featherface_core.pictures import PORTRAIT, Picture, read_picture
 
 BUSY, UNEVEN = 0.9, 1.5  # below this share of a core, and above this p95 over the median, figures are doubtful
-RUNTIMES = ("onnxruntime", "torch")
+RUNTIMES = ("onnxruntime", "openvino", "torch")
 
 
 def bench(

@@ -8,7 +8,15 @@ from typing import Any
 
 import torch
 
-from featherface_core.checkpoint import Weights, load_model, load_start, load_weights, start_from
+from featherface_core.checkpoint import (
+    Weights,
+    load_model,
+    load_start,
+    load_weights,
+    read_notes,
+    save_weights,
+    start_from,
+)
 from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
 from featherface_core.data.open import SYNTHETIC, open_data
 from featherface_core.distill import Teacher
@@ -20,6 +28,7 @@ from featherface_core.params import measure
 from featherface_core.recipe import Recipe
 from featherface_core.run_folder import RUNS, next_folder
 from featherface_core.training.alpha import AlphaSchedule
+from featherface_core.training.calibration import calibrate
 from featherface_core.training.engine import Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import ECHO, CachedPictures
@@ -332,7 +341,20 @@ class _Run:
         )
         # --stop-after counts the epochs of the run that was asked for, not those of its teacher or control
         outcome = engine.fit(self.where.stop_after if folder.path == self.folder.path else 0)
+        if outcome.finished and recipe.calibration.sizes and self.processes.first:
+            self._calibrate(folder, recipe)
         return self._report(role, folder, model.config, engine.start, recipe, outcome)
+
+    def _calibrate(self, folder: RunFolder, recipe: Recipe) -> None:
+        """Correct the scores of the weights that the run has kept; its APs are of before."""
+        model = load_model(folder.best)
+        notes = read_notes(folder.best)
+        shifts = calibrate(
+            model, self.held_out, recipe.calibration.sizes, recipe.augment.soften, recipe.seed, self.on_event
+        )
+        said = ", ".join(f"{anchor.size} px {anchor.shift:+.2f}" for anchor in shifts)
+        save_weights(folder.best, model.state_dict(), model.config, notes | {"calibration": said})
+        self.on_event(Note(f"scores shifted, in log odds by anchor size: {said}"))
 
     def _report(
         self, role: str, folder: RunFolder, config: ModelConfig, start: str, recipe: Recipe, outcome: Outcome

@@ -1,0 +1,103 @@
+"""A run of several processes: the gradients of one, and files that are written once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import DATA, recipe, silent
+
+from featherface_core.errors import ConfigError
+from featherface_core.training.processes import Processes
+from featherface_core.training.runs import Where, train
+
+
+def test_batch_size_must_divide_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from featherface_core.training import runs
+
+    monkeypatch.setattr(runs, "join", lambda device: (Processes(0, 3), torch.device("cpu")))
+    with pytest.raises(ConfigError, match="does not divide among 3"):
+        train(recipe(), DATA, None, Where(tmp_path / "run"), silent)
+
+
+GRADIENTS = """
+import sys
+from pathlib import Path
+import torch
+sys.path.insert(0, {tests!r})
+from small_runs import recipe, runs_batches, silent
+from featherface_core.data.synthetic import SyntheticFaces
+from featherface_core.models.variants import build_model
+from featherface_core.recipe import AugmentConfig, OptimiserConfig
+from featherface_core.training.engine import Engine
+from featherface_core.training.folder import RunFolder
+from featherface_core.training.processes import join, leave
+from featherface_core.training.tasks import LabelsTask
+processes, device = join("cpu")
+out = Path({out!r})
+made = recipe(batch_size=8, augment=AugmentConfig(crop="none"), optimiser=OptimiserConfig(clip=0.0))
+source = SyntheticFaces(24, 0, 64)
+folder = RunFolder(out / f"run{{processes.world}}")
+if processes.first:
+    folder.path.mkdir()
+folder = RunFolder(Path(processes.tell(str(folder.path))))
+model = build_model({model!r}, seed=0)
+one = Engine("model", model, LabelsTask(made.loss, processes), source, source, made, folder, processes, device, silent, "")
+one.optimiser.step = lambda *a, **k: None
+loader = iter(runs_batches(one))
+losses, norm, _ = one._step(loader, False)
+if processes.first:
+    torch.save({{"gradients": {{n: p.grad for n, p in one.model.named_parameters()}}, "losses": losses, "norm": norm,
+                "statistics": {{n: t for n, t in one.model.state_dict().items() if "running" in n}}}},
+               out / f"gradients{{processes.world}}.pt")
+leave()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["v2", "v1"])
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path, model: str) -> None:
+    program = GRADIENTS.format(tests=str(Path(__file__).parent), out=str(tmp_path), model=model)
+    script = tmp_path / "gradients.py"
+    script.write_text(program)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    for command in ([sys.executable, str(script)], launcher):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    alone, both = (torch.load(tmp_path / f"gradients{n}.pt", weights_only=True) for n in (1, 2))
+    assert both["losses"] == pytest.approx(alone["losses"], rel=1e-6)
+    assert both["norm"] == pytest.approx(alone["norm"], rel=1e-6)
+    # relative to the gradient as a whole: rounding of one tensor's small values comes from others' large ones
+    assert alone["norm"] > 1
+    for name, gradient in alone["gradients"].items():
+        assert float((gradient - both["gradients"][name]).abs().max()) <= 1e-6 * alone["norm"], name
+    for name, statistic in alone["statistics"].items():
+        torch.testing.assert_close(statistic, both["statistics"][name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command_line_runs_two_processes(tmp_path: Path) -> None:
+    """--nproc 2 and plain torchrun give the same run, written once."""
+    options = [
+        "train", "--data", DATA, "--epochs", "1", "--batch-size", "4", "--size", "64", "--workers", "0", "--json",
+        "--set", "pictures_per_epoch=8", "--set", "validation.pictures=2", "--device", "cpu",
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ours = [sys.executable, "-m", "featherface_cli.app", *options, "--nproc", "2", "--out", "ours"]
+    plain = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "featherface_cli.app",
+        *options, "--out", "plain",
+    ]  # fmt: skip
+    for command in (ours, plain):
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["finished"]
+    left, right = (load_file(tmp_path / name / "best.safetensors") for name in ("ours", "plain"))
+    assert all(torch.equal(t, right[name]) for name, t in left.items())
+    assert json.loads((tmp_path / "ours" / "env.json").read_text())["processes"] == 2
+    assert len((tmp_path / "ours" / "metrics.jsonl").read_text().splitlines()) == 1
