@@ -33,7 +33,7 @@ def bench(
     ctx: typer.Context,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="More ONNX files, so that --onnx peers/*.onnx names them all."),
+        typer.Argument(metavar="FILE", help="More ONNX files, so that --onnx peers/*.onnx names them all."),
     ] = None,
     model: Annotated[
         list[str] | None,

@@ -33,7 +33,7 @@ def _show_times(report: BenchReport, names: Sequence[str]) -> None:
     right = [*(("size",) if len(sizes) > 1 else ()), "ms", "p5-p95"]
     several = len(report.candidates) > 1
     right += [*(("pictures/s",) if report.batch > 1 else ()), *(("ratio", "spread") if several else ())]
-    what = [*same, f"batch {report.batch}", plural(report.threads, "thread"), report.device, f"{report.runs} rounds"]
+    what = [*same, f"batch {report.batch}", plural(report.threads, "thread"), report.device]
     _title(f"the network alone: {', '.join(what)}")
     made = table("network", *runtime, *right, right=right)
     for c in report.candidates:
@@ -46,10 +46,11 @@ def _show_times(report: BenchReport, names: Sequence[str]) -> None:
             cells += ["1", ""] if c.ratio is None else [f"{c.ratio.median:.2f}", f"{c.ratio.p5:.2f}-{c.ratio.p95:.2f}"]
         made.add_row(c.name, *cells)
     stdout.print(made)
-    said = "ms: of one batch, median of the rounds."
+    rounds = f"{report.runs} rounds in {report.starts} processes"
+    said = f"ms: of one batch, median of {rounds}, with their 5th to 95th percentile."
     if several:
         said = (
-            f"ms: of one batch, median of rounds in which the networks take turns. ratio: time over that of {names[0]} in the "
+            f"ms: of one batch, median of {rounds}, in which the networks take turns. ratio: time over that of {names[0]} in the "
             "same round, median. spread: its 5th to 95th percentile; expect another run's ratio within."
         )
     _say(said)
@@ -144,13 +145,13 @@ def _show_nodes(report: BenchReport, names: Sequence[str]) -> None:
 
 def _end(report: BenchReport) -> list[tuple[str, str | Text]]:
     machine = report.machine
-    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch") if name in machine)
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "openvino", "torch") if name in machine)
     return [
         (
             "machine",
             f"{machine['processor']}, {plural(machine['cpus'], 'CPU')}, Python {machine['python']}, {versions}",
         ),
-        ("time", f"{report.seconds:.1f} s in all, after {report.warm_up} rounds to warm up"),
+        ("time", f"{report.seconds:.1f} s in all; {report.warm_up} rounds more to warm up each process"),
     ]
 
 

@@ -73,7 +73,7 @@ def candidate(name: str, median: float, runtime: str = "onnxruntime", ratio: flo
 def report(*candidates: CandidateReport, **changed: Any) -> BenchReport:
     """A report on these networks, two of them where none are given."""
     made = BenchReport(
-        1, 1, "cpu", 30, 3, 1.0, "astronaut.png", candidates or (candidate("a", 10.0), candidate("b", 25.0, ratio=2.5)),
+        1, 1, "cpu", 30, 3, 3, 1.0, "astronaut.png", candidates or (candidate("a", 10.0), candidate("b", 25.0, ratio=2.5)),
         Limit(1, 8e9, 6e9), (), {"processor": "P", "cpus": 2, "python": "3.11", "onnxruntime": "1.2"}, (), 4.0,
     )  # fmt: skip
     return replace(made, **changed)

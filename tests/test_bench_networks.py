@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,24 @@ from known_faces import stub_onnx
 from onnx import TensorProto, helper
 
 from featherface_core.bench import run_limit
+from featherface_core.bench.alone import measure_alone
 from featherface_core.bench.candidate import DoesNotFit, Setting, Source, open_candidate
-from featherface_core.bench.children import measure_alone, measure_limit
+from featherface_core.bench.child import ChildFailedError, call
 from featherface_core.bench.config import BenchConfig
 from featherface_core.bench.exports import export_into
 from featherface_core.bench.initialisers import count_floats
+from featherface_core.bench.limit import measure_limit
 from featherface_core.bench.macs import bytes_moved, macs
 from featherface_core.bench.onnx_candidate import OnnxCandidate
+from featherface_core.bench.rounds import WARM_UP
 from featherface_core.bench.run import bench
+from featherface_core.bench.starts import measure_rounds
 from featherface_core.bench.throughput import measure_throughput
 from featherface_core.bench.torch_candidate import TorchCandidate
 from featherface_core.bench.trace import Node, node_times, read_trace, trace
 from featherface_core.bench.traffic import _Traffic
 from featherface_core.config import ExportConfig
-from featherface_core.errors import ConfigError, WeightsError
+from featherface_core.errors import ConfigError, FeatherFaceError, WeightsError
 from featherface_core.events import ignore
 from featherface_core.models.variants import VARIANTS
 from featherface_core.params import count, measure
@@ -289,7 +294,7 @@ def test_the_limit_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limit is not None
     assert limit.macs_per_second > 1e7
     assert limit.bytes_per_second > 1e7
-    monkeypatch.setattr("featherface_core.bench.children.LIMIT", Path("none.py"))
+    monkeypatch.setattr("featherface_core.bench.child.sys.executable", "/bin/false")
     assert measure_limit(1) is None
 
 
@@ -316,6 +321,64 @@ def test_timing_an_onnx_file_loads_no_torch(tmp_path: Path, module: str) -> None
     done = subprocess.run([sys.executable, "-c", program, *files], capture_output=True, text=True, check=True)
     assert "onnxruntime" in done.stdout.split()
     assert "torch" not in done.stdout.split()
+
+
+# --- rounds in several processes -----------------------------------------------------------------------------------------
+
+
+def test_rounds_are_shared_among_new_processes(tmp_path: Path) -> None:
+    sources = [Source("onnxruntime", onnx=str(peer(tmp_path / f"{name}.onnx"))) for name in "ab"]
+    told: list[tuple[int, int]] = []
+    rounds = measure_rounds(sources, ANY, PORTRAIT, 7, lambda done, total: told.append((done, total)))
+    assert rounds.seconds.shape == (7, 2)
+    assert rounds.seconds.min() > 0
+    assert 0 < rounds.cpu_share < 2
+    assert told == [(done, 7 + 3 * WARM_UP) for done in range(1, 7 + 3 * WARM_UP + 1)]
+
+
+def test_how_rounds_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def call(script: str, asked: dict[str, Any], **_: object) -> dict[str, Any]:
+        calls.append(asked["runs"])
+        return {"seconds": [[float(len(calls)), 1.0]] * asked["runs"], "cpu_share": len(calls) / 10}
+
+    monkeypatch.setattr("featherface_core.bench.starts.call", call)
+    rounds = measure_rounds([], ANY, PORTRAIT, 5)
+    assert calls == [2, 2, 1]
+    assert rounds.seconds[:, 0].tolist() == [1, 1, 2, 2, 3]
+    assert rounds.cpu_share == pytest.approx((2 * 0.1 + 2 * 0.2 + 0.3) / 5)
+
+
+def test_a_process_that_fails_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(FeatherFaceError, match=r"failed: ONNX file .*none\.onnx does not exist"):
+        measure_rounds([Source("onnxruntime", onnx=str(tmp_path / "none.onnx"))], ANY, PORTRAIT, 3)
+
+
+def test_a_process_that_takes_too_long_is_ended() -> None:
+    began = time.monotonic()
+    with pytest.raises(ChildFailedError, match="ended by signal 9"):
+        call("run_limit.py", {"threads": 1}, patience=0.01)
+    assert time.monotonic() - began < 60
+
+
+def test_an_interruption_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    children: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def remember(*arguments: Any, **more: Any) -> Any:
+        children.append(popen(*arguments, **more))
+        return children[-1]
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("featherface_core.bench.child.subprocess.Popen", remember)
+    asked = {"sources": [{"runtime": "onnxruntime", "onnx": str(peer(tmp_path / "a.onnx"))}], "runs": 10**6}
+    asked |= {"setting": {"size": None, "batch": 1, "threads": 1, "device": "cpu"}, "picture": str(PORTRAIT)}
+    with pytest.raises(KeyboardInterrupt):
+        call("run_rounds.py", asked, patience=None, on_line=interrupt)
+    assert children[0].returncode == -9
 
 
 # --- throughput ----------------------------------------------------------------------------------------------------------

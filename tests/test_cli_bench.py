@@ -51,7 +51,7 @@ def test_json_of_three_files(run: Run, files: list[Path], tmp_path: Path) -> Non
     )
     assert (ran.code, ran.err) == (0, "")
     said = json.loads(ran.out)
-    assert (said["schema"], said["command"], said["runs"]) == (1, "bench", 3)
+    assert (said["schema"], said["command"], said["runs"], said["starts"]) == (1, "bench", 3, 3)
     first, second, third = said["candidates"]
     assert [c["name"] for c in said["candidates"]] == ["ours", "free", "fixed"]
     assert [(c["height"], c["width"]) for c in said["candidates"]] == [(64, 96), (640, 640), (32, 48)]
@@ -79,7 +79,8 @@ def test_screens_fit_eighty_columns(run: Run, files: list[Path], monkeypatch: py
     ran = run("bench", files[0], files[2], *FAST, "--profile", "--size", "64x96", "--threads", "1,2")
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= 80
-    assert "the network alone: 64x96, onnxruntime, batch 1, 1 thread, cpu, 3 rounds" in ran.out
+    assert "the network alone: 64x96, onnxruntime, batch 1, 1 thread, cpu\n" in ran.out
+    assert "median of 3 rounds in 3 processes" in ran.out
     for title in (
         "from a file to faces",
         "pictures a second",
@@ -92,23 +93,20 @@ def test_screens_fit_eighty_columns(run: Run, files: list[Path], monkeypatch: py
     assert re.search(r"^ ours +\d.*-\S+ +\d+\.\d\d +\d+\.\d\d-\d+\.\d\d *$", ran.out, re.MULTILINE)
 
 
-def test_a_model_beside_a_file(run: Run, files: list[Path]) -> None:
-    ran = run("bench", "--onnx", files[0], "--model", "v2", "--size", 64, *FAST, "--json")
-    said = json.loads(ran.out)
-    assert [(c["name"], c["runtime"]) for c in said["candidates"]] == [("free", "onnxruntime"), ("v2", "torch")]
-    assert said["candidates"][1]["cost"]["parameters"] == 256_156
-    assert said["machine"]["torch"]
-
-
 @pytest.mark.slow
-def test_a_model_in_both_runtimes(run: Run, tmp_path: Path) -> None:
-    ran = run("bench", "--model", "v2", "--export", "--size", "64x96", *FAST, "--json")
+def test_a_model_in_both_runtimes_beside_a_file(run: Run, files: list[Path], tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    ran = run("bench", "--onnx", files[0], "--model", "v2", "--export", "--size", "64x96", *FAST, "--json")
     assert (ran.code, ran.err) == (0, "")
-    torch, onnx = json.loads(ran.out)["candidates"]
-    assert (torch["runtime"], onnx["runtime"], onnx["name"], onnx["file"]) == ("torch", "onnxruntime", "v2", "")
+    said = json.loads(ran.out)
+    free, torch, onnx = said["candidates"]
+    assert (free["name"], free["ratio"]) == ("free", None)
+    assert (torch["runtime"], torch["name"], torch["file"]) == ("torch", "v2", "")
+    assert (onnx["runtime"], onnx["name"], onnx["file"]) == ("onnxruntime", "v2", "")
     assert torch["stages"]["faces"] == onnx["stages"]["faces"]
     assert torch["cost"]["parameters"] == onnx["cost"]["parameters"] == 256_156
-    assert not list(tmp_path.iterdir())
+    assert {"torch", "onnxruntime"} <= said["machine"].keys()
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.skipif(len(PEERS) < 4, reason=f"other projects' detectors are not part of the repository, nor in {SHARED}")
@@ -258,7 +256,7 @@ def test_ctrl_c(run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("featherface_core.bench.run.interleave", interrupted)
+    monkeypatch.setattr("featherface_core.bench.starts.call", interrupted)
     before = sorted(tmp_path.iterdir())
     ran = run("bench", "--onnx", files[0], "--size", 64)
     assert (ran.code, ran.out, ran.err) == (130, "", "")

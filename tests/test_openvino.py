@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Run
+from command_line import Run, assert_refused
 from conftest import randomise
 
 from featherface_core.config import ExportConfig, PostprocessConfig
@@ -137,3 +137,22 @@ def test_bench_times_it_beside_others(run: Run, exported: dict[str, Path], tmp_p
     refused = run("bench", "--onnx", fixed, "--size", "64", "--runs", "3")
     assert (refused.code, "64x96" in refused.err) == (2, True)
     assert run("bench", "--onnx", free, "--device", "cuda", "--runs", "3").code == 2
+
+
+def test_bench_times_them(run: Run, exported: dict[str, Path]) -> None:
+    files = [exported["v2-dynamic"], exported["v1-24-static"]]
+    ran = run("bench", "--onnx", *files, "--size", "64x96", "--runs", 3, "--batch", "1,2", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    said = json.loads(ran.out)
+    assert [(c["runtime"], c["height"], c["width"]) for c in said["candidates"]] == [("openvino", 64, 96)] * 2
+    assert said["machine"]["openvino"]
+    for c in said["candidates"]:
+        assert c["cost"]["bytes_moved"] is None
+        assert c["stages"]["total"] > 0
+        assert c["alone"]["problem"] == ""
+    free, fixed = said["throughput"][1]["pictures_per_second"]
+    assert free > 0
+    assert fixed is None
+    wrong = run("bench", "--onnx", files[1], "--size", 64)
+    assert_refused(wrong, 2, "--size 64x64", "64x96")
+    assert_refused(run("bench", "--onnx", files[1], "--device", "cuda"), 2, "--device cuda", "OpenVINO")

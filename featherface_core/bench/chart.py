@@ -75,8 +75,9 @@ def _protocol(report: BenchReport) -> str:
     threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
     runtimes = {c.runtime for c in report.candidates}
     same = ", ".join(what for kinds in (_sizes(report), runtimes) if len(kinds) == 1 for what in kinds)
+    how = f"{report.runs} rounds in {report.starts} processes, in which the networks took turns"
     return letters(
         f"The network alone: {same and same + ', '}batch {report.batch}, {threads}, {report.device}, "
-        f"{report.machine['processor']}. Median and 5th to 95th percentile of {report.runs} rounds in which the networks took "
-        f"turns. x: time over that of {report.labels[0]} in the same round."
+        f"{report.machine['processor']}. Median and 5th to 95th percentile of {how}. "
+        f"x: time over that of {report.labels[0]} in the same round."
     )

@@ -132,9 +132,10 @@ class Throughput:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """A benchmark. batch, threads: of everything but ``throughput``. runs: rounds counted, after ``warm_up`` others.
+    """A benchmark. batch, threads: of everything but ``throughput``. runs: rounds counted, in all of ``starts`` processes; each
+    begins with ``warm_up`` others.
 
-    cpu_share: processor seconds that this process got in a second of the rounds. picture: what the networks saw. limit: None for
+    cpu_share: processor seconds that the networks got in a second of the rounds. picture: what the networks saw. limit: None for
     other devices than the CPU. machine: facts, with the versions of the runtimes. warnings: what makes figures doubtful.
     """
 
@@ -142,6 +143,7 @@ class BenchReport:
     threads: int
     device: str
     runs: int
+    starts: int
     warm_up: int
     cpu_share: float
     picture: str

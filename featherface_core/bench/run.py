@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from featherface_core.bench.alone import measure_alone
 from featherface_core.bench.candidate import Candidate, Setting, Source, open_candidate, with_names
-from featherface_core.bench.children import measure_alone, measure_limit
 from featherface_core.bench.config import BenchConfig
 from featherface_core.bench.exports import export_into, needs_export
+from featherface_core.bench.limit import measure_limit
 from featherface_core.bench.report import Achieved, BenchReport, CandidateReport, Cost, Latency, Limit, Stages
-from featherface_core.bench.rounds import WARM_UP, interleave
+from featherface_core.bench.rounds import WARM_UP
 from featherface_core.bench.stages import Pipeline, measure_stages
+from featherface_core.bench.starts import STARTS, measure_rounds
 from featherface_core.bench.statistics import latency, ratio
 from featherface_core.bench.throughput import measure_throughput
 from featherface_core.errors import ConfigError
@@ -47,10 +49,8 @@ def bench(
     sources = with_names(sources)
     with tempfile.TemporaryDirectory() as folder:
         files, candidates = _open(sources, setting, config, seen, Path(folder), on_event)
-        rounds = interleave(
-            [candidate.run for candidate in candidates],
-            config.runs,
-            on_round=lambda done: on_event(Progress(done, WARM_UP + config.runs, f"round {done}")),
+        rounds = measure_rounds(
+            files, setting, picture, config.runs, lambda done, total: on_event(Progress(done, total, "rounds"))
         )
         stages = _stages(candidates, picture, setting, config, on_event)
         on_event(Progress(0, None, "the machine's limits"))
@@ -84,6 +84,7 @@ def bench(
         setting.threads,
         config.device,
         config.runs,
+        STARTS,
         WARM_UP,
         rounds.cpu_share,
         picture.name if picture == PORTRAIT else str(picture),

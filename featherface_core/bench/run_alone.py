@@ -1,4 +1,4 @@
-"""Run as a script of its own by ``children``: one candidate, a few batches, and what that took as a line of JSON.
+"""Run as a script of its own by ``alone``: one candidate, a few batches, and what that took as a line of JSON.
 
 Arguments: the caller's sys.path and what to do, both as JSON.
 """

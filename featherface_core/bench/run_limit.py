@@ -1,4 +1,4 @@
-"""Run as a script of its own by ``children``, with the number of threads in its environment: the machine's limits.
+"""Run as a script of its own by ``limit``, with the number of threads in its environment: the machine's limits.
 
 Arguments: the caller's sys.path and what to do, both as JSON. Uses NumPy alone.
 """

@@ -19,8 +19,7 @@ def ratio(seconds: Doubles, first: Doubles) -> Ratio:
     """One candidate's rounds (n,) over the first's, each divided within its round, so that a slow drift cancels.
 
     The spread is that of single rounds, and not a confidence interval of their median. On a busy machine rounds are not
-    independent: an interval from a bootstrap over them was missed by the next run four times in ten, when it was tried; the
-    spread of rounds holds it.
+    independent: an interval from a bootstrap over them was missed by the next run four times in ten, when it was tried.
     """
     p5, median, p95 = _percentiles(seconds / first)
     return Ratio(median, p5, p95)
