@@ -34,13 +34,13 @@ class OpenVinoNetwork:
     """The forward pass of an OpenVINO file, in float32; ``description`` is the JSON that its runtime information holds."""
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
-        openvino = import_openvino()
         path = Path(path)
         for part in (path, path.with_suffix(".bin")):
             if not part.is_file():
                 raise WeightsError(
                     f"OpenVINO file {part} does not exist", "make one with: featherface export --format openvino"
                 )
+        openvino = import_openvino()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -49,10 +49,12 @@ class OpenVinoNetwork:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            core = openvino.Core()
-            model = core.read_model(path)
+            # kept as long as the request: a plugin that is unloaded before its requests brings the process down
+            self._core = openvino.Core()
+            model = self._core.read_model(path)
             self.description = read_description(path, _metadata(model))
-            self.request = core.compile_model(model, "CPU", settings).create_infer_request()
+            self._compiled = self._core.compile_model(model, "CPU", settings)
+            self.request = self._compiled.create_infer_request()
         except RuntimeError as problem:  # all that OpenVINO raises
             raise WeightsError(
                 f"openvino cannot load {path}: {_reason(problem)}",
