@@ -144,6 +144,7 @@ def show_groups(grouped: Grouped) -> None:
     names = list(grouped.groups[0].figures)
     right = ("runs", *(TITLES[name] for name in names), "gain", "above")
     made = table("name", *right, right=right)
+    made.padding = (0, 1, 0, 0)  # so that names of some length fit into 80 columns
     for each in grouped.groups:
         gain = _gain(each.gain)
         made.add_row(each.name, str(len(each.paths)), *(_spread(each.figures[name]) for name in names), *gain)
@@ -158,7 +159,7 @@ def show_groups(grouped: Grouped) -> None:
 
 
 def _spread(spread: Spread) -> str:
-    deviation = "" if spread.deviation is None else f" ± {spread.deviation * 100:.1f}"
+    deviation = "" if spread.deviation is None else f"±{spread.deviation * 100:.1f}"
     return f"{spread.mean * 100:.1f}{deviation}"
 
 
