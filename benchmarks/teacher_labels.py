@@ -26,7 +26,8 @@ from featherface_core.losses import MultiBoxLoss
 from featherface_core.models.variants import VARIANTS
 from featherface_core.recipe import load_recipe
 from featherface_core.shipped import shipped_weights
-from featherface_core.training.loader import Order, TrainingPictures, collate
+from featherface_core.training.loader import TrainingPictures, collate
+from featherface_core.training.order import Order
 
 EDGES = ("left", "top", "right", "bottom")
 

@@ -25,7 +25,8 @@ from featherface_core.data.open import open_data
 from featherface_core.losses import MultiBoxLoss
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import load_recipe
-from featherface_core.training.loader import Batch, CachedPictures, Order, TrainingPictures, batches
+from featherface_core.training.loader import Batch, CachedPictures, TrainingPictures, batches
+from featherface_core.training.order import Order
 
 
 def main() -> None:

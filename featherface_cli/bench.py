@@ -142,9 +142,9 @@ def bench(
     if profile and all(source.runtime != "onnxruntime" for source in sources):
         raise ConfigError("--profile lists nodes of ONNX files, and none is timed", "add --export, or --onnx FILE")
     if chart is not None:
-        from featherface_core.bench.chart import check_name
+        from featherface_core.evaluation.row_chart import check_chart
 
-        check_name(chart)  # before the work, not after it
+        check_chart(chart)  # before the work, not after it
     from featherface_core.bench.run import bench as run
     from featherface_core.pictures import PORTRAIT
 
@@ -186,8 +186,9 @@ def _sources(
 
 def _exported(path: Path) -> "Source":
     from featherface_core.bench.candidate import Source
+    from featherface_core.exported import is_openvino
 
-    return Source("openvino" if path.suffix.lower() == ".xml" else "onnxruntime", onnx=str(path))
+    return Source("openvino" if is_openvino(path) else "onnxruntime", onnx=str(path))
 
 
 def _next(option: str, left: "list[Source]") -> "list[Source]":

@@ -44,7 +44,7 @@ def open_detector(
     """The detector and what there is to say of it. Raises ConfigError, WeightsError."""
     from featherface_core.detect import TorchDetector
     from featherface_core.evaluation.report import Subject
-    from featherface_core.exported import open_exported
+    from featherface_core.exported import open_exported, weights_of
 
     if onnx is not None:
         import hashlib
@@ -58,9 +58,7 @@ def open_detector(
             )
         found = open_exported(onnx, threads)
         config = with_values(ModelConfig(), found.description["model"], str(onnx))
-        digest = hashlib.sha256(
-            (onnx.with_suffix(".bin") if onnx.suffix.lower() == ".xml" else onnx).read_bytes()
-        ).hexdigest()
+        digest = hashlib.sha256(weights_of(onnx).read_bytes()).hexdigest()
         parameters = sum(count_parameters(config).values())
         words = f"{onnx.name}, of {found.weights}"
         return found, Subject(found.model, words, digest, found.backend, "cpu", parameters)

@@ -4,7 +4,7 @@ Loads torch only for a TorchDetector, onnxruntime only for an OnnxDetector.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -114,7 +114,22 @@ class TorchDetector(Detector):
         super().__init__(TorchNetwork(model, device, threads), default_constants(), model.config.name, weights)
 
 
-class OnnxDetector(Detector):
+class ExportedNetwork(Network, Protocol):
+    """The forward pass of a file of ours. description: what the file says of itself, see ``onnx.export.describe``."""
+
+    description: dict[str, Any]
+
+
+class ExportedDetector(Detector):
+    """Detection with an exported file; all constants come from the file."""
+
+    def __init__(self, network: ExportedNetwork) -> None:
+        self.description = network.description
+        constants, model = self.description["constants"], self.description["model"]["name"]
+        super().__init__(network, constants, model, self.description["weights"])
+
+
+class OnnxDetector(ExportedDetector):
     """Detection with an ONNX file of ours through onnxruntime; all constants come from the file. Loads no torch.
 
     Raises WeightsError for a file that is missing, damaged, or not exported by this project.
@@ -126,10 +141,7 @@ class OnnxDetector(Detector):
     backend = "onnxruntime"
 
     def __init__(self, path: str | Path, threads: int = 0, device: str = "cpu") -> None:
-        network = OnnxNetwork(path, threads, device)
-        self.description = network.description
-        constants, model = self.description["constants"], self.description["model"]["name"]
-        super().__init__(network, constants, model, self.description["weights"])
+        super().__init__(OnnxNetwork(path, threads, device))
 
 
 class TorchNetwork:
@@ -173,12 +185,17 @@ class OnnxNetwork:
 
     def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
         """One forward pass; a file with a fixed batch runs as often as it takes."""
-        if self.fixed and pixels.shape[0] > self.fixed[0]:
-            parts = [self.session.run(OUTPUTS, {self.input: pixels[i : i + 1]}) for i in range(pixels.shape[0])]
-            first, second, third = (np.concatenate(part) for part in zip(*parts, strict=True))
-        else:
-            first, second, third = self.session.run(OUTPUTS, {self.input: pixels})
-        return first, second, third
+        return in_parts(lambda part: self.session.run(OUTPUTS, {self.input: part}), pixels, self.fixed)
+
+
+def in_parts(
+    run: Callable[[Floats], Sequence[Floats]], pixels: Floats, fixed: tuple[int, int, int] | None
+) -> tuple[Floats, Floats, Floats]:
+    """Outputs for all of ``pixels`` (N, ...) of a network that takes them together, or ``fixed[0]`` at a time."""
+    count = fixed[0] if fixed else len(pixels)
+    parts = [run(pixels[i : i + count]) for i in range(0, len(pixels), count)]
+    first, second, third = parts[0] if len(parts) == 1 else (np.concatenate(part) for part in zip(*parts, strict=True))
+    return first, second, third
 
 
 def default_constants() -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Detection through OpenVINO (the extra ``openvino``), with a file of ours. Loads no torch and no onnxruntime."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featherface_core.detect import METADATA_KEY, OUTPUTS, Detector, read_description
-from featherface_core.errors import MissingPackageError, WeightsError, first_line
+from featherface_core.detect import METADATA_KEY, OUTPUTS, ExportedDetector, in_parts, read_description
+from featherface_core.errors import WeightsError, first_line
+from featherface_core.packages import import_package
 from featherface_core.results import Floats
 
 
-class OpenVinoDetector(Detector):
+class OpenVinoDetector(ExportedDetector):
     """Detection with an OpenVINO file of ours (.xml, its .bin beside it); all constants come from the file.
 
     Raises WeightsError for a file that is missing, damaged, or not exported by this project, MissingPackageError without
@@ -24,10 +26,7 @@ class OpenVinoDetector(Detector):
     channels_last = True  # the file's own layout: see onnx.openvino
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
-        network = OpenVinoNetwork(path, threads)
-        self.description = network.description
-        constants, model = self.description["constants"], self.description["model"]["name"]
-        super().__init__(network, constants, model, self.description["weights"])
+        super().__init__(OpenVinoNetwork(path, threads))
 
 
 class OpenVinoNetwork:
@@ -40,7 +39,6 @@ class OpenVinoNetwork:
                 raise WeightsError(
                     f"OpenVINO file {part} does not exist", "make one with: featherface export --format openvino"
                 )
-        openvino = import_openvino()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -49,15 +47,12 @@ class OpenVinoNetwork:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            # kept as long as the request: a plugin that is unloaded before its requests brings the process down
-            self._core = openvino.Core()
-            model = self._core.read_model(path)
+            model = core().read_model(path)
             self.description = read_description(path, _metadata(model))
-            self._compiled = self._core.compile_model(model, "CPU", settings)
-            self.request = self._compiled.create_infer_request()
+            self.request = core().compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as problem:  # all that OpenVINO raises
             raise WeightsError(
-                f"openvino cannot load {path}: {_reason(problem)}",
+                f"openvino cannot load {path}: {reason(problem)}",
                 "export it again: featherface export --format openvino",
             ) from None
         shape = model.input().partial_shape
@@ -68,12 +63,7 @@ class OpenVinoNetwork:
         """One forward pass; a file with a fixed batch runs as often as it takes."""
         # free where the pixels are laid out so already, as Detector.prepare makes them for this network
         rows = np.ascontiguousarray(np.moveaxis(pixels, 1, 3))
-        count = self.fixed[0] if self.fixed else len(rows)
-        parts = [self._infer(rows[i : i + count]) for i in range(0, len(rows), count)]
-        first, second, third = (
-            parts[0] if len(parts) == 1 else (np.concatenate(part) for part in zip(*parts, strict=True))
-        )
-        return first, second, third
+        return in_parts(self._infer, rows, self.fixed)
 
     def _infer(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
         self.request.infer([rows], share_inputs=True)
@@ -83,13 +73,17 @@ class OpenVinoNetwork:
 
 def import_openvino() -> Any:
     """The openvino module. Raises MissingPackageError where it is not installed or broken."""
-    try:
-        import openvino
-    except Exception as problem:  # a broken wheel fails with whatever its loader meets
-        raise MissingPackageError(
-            f"openvino cannot be imported: {problem}", "pip install 'featherface[openvino]'"
-        ) from None
-    return openvino
+    return import_package("openvino", "pip install 'featherface[openvino]'")
+
+
+@cache
+def core() -> Any:
+    """OpenVINO's runtime, one for this process and to its end.
+
+    With 2026.4, a process that has let go of two cores is killed by its next signal, such as that of a child's end (the CPU
+    plugin's signal stack is freed and stays set).
+    """
+    return import_openvino().Core()
 
 
 def _metadata(model: Any) -> dict[str, str]:
@@ -98,7 +92,7 @@ def _metadata(model: Any) -> dict[str, str]:
     return {METADATA_KEY: model.get_rt_info([METADATA_KEY]).astype(str)}
 
 
-def _reason(problem: RuntimeError) -> str:
-    """Its last line: OpenVINO begins with the places in its own source."""
+def reason(problem: RuntimeError) -> str:
+    """What OpenVINO says: the last line, for it begins with the places in its own source."""
     lines = [line for line in str(problem).splitlines() if line.strip()]
     return lines[-1].strip() if lines else first_line(problem)

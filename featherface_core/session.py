@@ -3,18 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from featherface_core.errors import ConfigError, MissingPackageError, WeightsError, first_line
+from featherface_core.errors import ConfigError, WeightsError, first_line
+from featherface_core.packages import import_package
 
 
 def import_onnxruntime() -> Any:
     """The onnxruntime module. Raises MissingPackageError where it is not installed or broken."""
-    try:
-        import onnxruntime
-    except Exception as problem:  # a broken wheel fails with whatever its loader meets
-        raise MissingPackageError(
-            f"onnxruntime cannot be imported: {problem}", "pip install --force-reinstall onnxruntime"
-        ) from None
-    return onnxruntime
+    return import_package("onnxruntime", "pip install --force-reinstall onnxruntime")
 
 
 def session_options(threads: int = 0) -> Any:

@@ -105,7 +105,8 @@ def engine(out: Path, source: object, on_event=silent, **changes: object) -> Eng
 
 
 def runs_batches(one: Engine):
-    from featherface_core.training.loader import Order, TrainingPictures, batches
+    from featherface_core.training.loader import TrainingPictures, batches
+    from featherface_core.training.order import Order
 
     order = Order.of(one.recipe, len(one.source), one.processes.rank, one.processes.world)
     return batches(TrainingPictures(one.source, one.recipe.augment, one.recipe.seed), order, 0)

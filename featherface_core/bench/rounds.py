@@ -35,18 +35,17 @@ def interleave(
     on_round: told the number of rounds done, the warm-up included.
     """
     taken = np.zeros((warm_up + runs, len(candidates)))
-    cpu = np.zeros(warm_up + runs)
+    cpu, wall = np.zeros(warm_up + runs), np.zeros(warm_up + runs)
     with _no_garbage_collection():
         for turn in range(warm_up + runs):
-            cpu_began = cpu_clock()
+            cpu_began, turn_began = cpu_clock(), clock()
             for i, run in enumerate(candidates):
                 began = clock()
                 run()
                 taken[turn, i] = clock() - began
-            cpu[turn] = cpu_clock() - cpu_began
+            cpu[turn], wall[turn] = cpu_clock() - cpu_began, clock() - turn_began
             on_round(turn + 1)
-    seconds = taken[warm_up:]
-    return Rounds(seconds, float(cpu[warm_up:].sum() / max(seconds.sum(), 1e-9)))
+    return Rounds(taken[warm_up:], float(cpu[warm_up:].sum() / max(wall[warm_up:].sum(), 1e-9)))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import onnx
 
 from featherface_core.detect import METADATA_KEY
 from featherface_core.errors import ExportError
-from featherface_core.openvino import import_openvino
+from featherface_core.openvino import import_openvino, reason
 
 
 def save_openvino(graph: onnx.ModelProto, description: dict[str, Any], path: Path) -> None:
@@ -31,7 +31,7 @@ def save_openvino(graph: onnx.ModelProto, description: dict[str, Any], path: Pat
         model = steps.build()
     except RuntimeError as problem:
         raise ExportError(
-            f"OpenVINO cannot convert the graph: {str(problem).strip().splitlines()[-1]}", "export with --format onnx"
+            f"OpenVINO cannot convert the graph: {reason(problem)}", "export with --format onnx"
         ) from problem
     model.set_rt_info(json.dumps(description), [METADATA_KEY])
     openvino.save_model(model, path, compress_to_fp16=False)

@@ -7,6 +7,7 @@ prior probabilities, Saerens et al. 2002).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from featherface_core import boxes
+from featherface_core.checkpoint import load_model, read_notes, save_weights
 from featherface_core.data.annotation import Faces, PictureSource
 from featherface_core.data.soften import soften
 from featherface_core.detect import TorchDetector
@@ -23,7 +25,7 @@ from featherface_core.events import Listener, Progress, ignore
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import Heads, LevelHead
 from featherface_core.pictures import Picture
-from featherface_core.results import Floats
+from featherface_core.recipe import Recipe
 
 SCORE, NMS = 0.02, 0.4
 RIGHT = 0.5  # IoU with a labelled face
@@ -85,6 +87,18 @@ def calibrate(
     return shifts
 
 
+def calibrate_file(path: Path, source: PictureSource, recipe: Recipe, on_event: Listener = ignore) -> str:
+    """Calibrate the weights in ``path`` as ``recipe`` says and write them back; returns the shifts in words.
+
+    The notes gain ``calibration``; the APs among them are of before.
+    """
+    model, notes = load_model(path), read_notes(path)
+    shifts = calibrate(model, source, recipe.calibration.sizes, recipe.augment.soften, recipe.seed, on_event)
+    said = ", ".join(f"{anchor.size} px {anchor.shift:+.2f}" for anchor in shifts)
+    save_weights(path, model.state_dict(), model.config, notes | {"calibration": said})
+    return said
+
+
 def _judged(
     detector: TorchDetector, picture: Picture, faces: Faces, size: int, softened: float, rng: np.random.Generator
 ) -> list[tuple[int, float, bool]]:
@@ -102,7 +116,7 @@ def _judged(
     kept = boxes.nms(found, scores[likely, 1], NMS)
     found, likely = found[kept], likely[kept]
     odds = np.log(np.maximum(scores[likely, 1], 1e-12)) - np.log(np.maximum(scores[likely, 0], 1e-12))
-    overlaps = _overlaps(found, faces.boxes * np.float32(scale))
+    overlaps = boxes.iou(found, faces.boxes * np.float32(scale))
     taken: set[int] = set()
     judged = []
     for row, anchor, value in zip(overlaps, anchors[likely, 2], odds, strict=True):
@@ -116,10 +130,6 @@ def _judged(
         taken.add(face)
         judged.append((int(anchor), float(value), right))
     return judged
-
-
-def _overlaps(found: Floats, faces: Floats) -> Floats:
-    return boxes.iou(found, faces) if len(found) else np.zeros((0, len(faces)), np.float32)
 
 
 def _fit(size: int, rows: list[tuple[float, bool]]) -> AnchorShift:

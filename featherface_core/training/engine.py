@@ -15,19 +15,20 @@ from featherface_core.data.annotation import PictureSource
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
 from featherface_core.files import make_folder, replacing
-from featherface_core.models.backbone import MobileNetV1Quarter
-from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.drop_block import DropBlock
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.recipe import OptimiserConfig, Recipe
+from featherface_core.recipe import Recipe
 from featherface_core.training.curves import Curves
 from featherface_core.training.early_stopping import SmartEarlyStopping
 from featherface_core.training.ema import Average
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.gradients import GradientHistory
 from featherface_core.training.interrupt import StoppedError, asked_to_stop
-from featherface_core.training.loader import Batch, Order, TrainingPictures, batches
+from featherface_core.training.loader import Batch, TrainingPictures, batches
 from featherface_core.training.monitor import TrainingMonitor
+from featherface_core.training.order import Order
+from featherface_core.training.parameter_groups import parameter_groups
+from featherface_core.training.precision import autocast_type, has_bfloat16
 from featherface_core.training.processes import Processes, synchronise_normalisations
 from featherface_core.training.schedule import LearningRate
 from featherface_core.training.tasks import Task
@@ -97,13 +98,13 @@ class Engine:
             stage.requires_grad_(False)
         self.parameters = [p for module in (model, task.companions) for p in module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            _groups([model, task.companions], o),
+            parameter_groups([model, task.companions], o),
             lr=o.lr,
             fused=device.type in ("cpu", "cuda"),
         )
-        amp = _amp(m.amp, device)
+        amp = autocast_type(m.amp, device)
         self.amp = amp
-        if amp == torch.bfloat16 and device.type == "cpu" and not _has_bfloat16():
+        if amp == torch.bfloat16 and device.type == "cpu" and not has_bfloat16():
             text = "this processor lacks AVX-512 and imitates bfloat16, several times slower: --set machine.amp=off"
             on_event(Note(text, warning=True))
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
@@ -425,36 +426,6 @@ class Engine:
         if validation is not None:
             notes |= {"ap": f"{validation.precision.ap:.6f}", "protocol": validation.protocol}
         save_weights(self.folder.best, self.average.state, self.config, notes)
-
-
-def _groups(modules: list[nn.Module], config: OptimiserConfig) -> list[dict[str, Any]]:
-    """Weight decay for kernels and matrices, none for biases, normalisations and fusion weights; shares of the rate."""
-    shares: dict[int, float] = {}
-    for module in modules:
-        for part in module.modules():
-            if isinstance(part, MobileNetV1Quarter):
-                shares |= {id(p): config.backbone_lr for p in part.parameters()}
-            elif isinstance(part, DeformConv2d):
-                layers = (part.offset, part.mask)
-                shares |= {id(p): config.offset_lr for layer in layers for p in layer.parameters()}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for p in (p for module in modules for p in module.parameters() if p.requires_grad):
-        key = (shares.get(id(p), 1.0), config.weight_decay if p.ndim > 1 else 0.0)
-        groups.setdefault(key, []).append(p)
-    return [{"params": chosen, "weight_decay": decay, "share": share} for (share, decay), chosen in groups.items()]
-
-
-def _amp(kind: str, device: torch.device) -> torch.dtype | None:
-    if kind == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
-
-
-def _has_bfloat16() -> bool:
-    """Whether this processor has what oneDNN's bfloat16 kernels need."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _silent(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Batches for training: which pictures an epoch shows, read and varied in worker processes, the same again for a seed."""
+"""Batches for training: pictures read and varied in worker processes, the same again for a seed."""
 
 import multiprocessing
 import shutil
@@ -12,29 +12,19 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.data.augment import augment
 from featherface_core.errors import DataError, FeatherFaceError, first_line
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.pictures import MEAN
-from featherface_core.recipe import AugmentConfig, Recipe
+from featherface_core.recipe import AugmentConfig
 from featherface_core.targets import Targets
+from featherface_core.training.order import ECHO, FirstTimes, Key, Order
 
 UNREADABLE_IN_A_ROW = 20
-ECHO = 24  # batches that take turns where batches are repeated
 PREFETCH = 2  # batches that a worker prepares ahead
-
-
-@dataclass(frozen=True)
-class Key:
-    """One picture of the run: its place in the order, which it is, and the side of the batch it goes into, in pixels."""
-
-    epoch: int
-    place: int
-    index: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -51,82 +41,6 @@ class Batch:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         x = x.to(torch.float32, memory_format=layout)
         return x.sub_(torch.tensor(MEAN, device=device).view(1, 3, 1, 1))
-
-
-class Order(Sampler[list[Key]]):
-    """The batches of a whole run from a given step on, for one of several processes.
-
-    Each epoch is a new permutation drawn from (seed, epoch) alone, cut into full batches; a set smaller than one is repeated.
-    Process ``rank`` of ``world`` takes every ``world``-th picture of each batch. Epochs are multiples of ``accumulate`` batches.
-    repeats: blocks of ECHO batches come so many times before the next block does.
-    """
-
-    def __init__(
-        self,
-        pictures: int,
-        batch: int,
-        epochs: int,
-        seed: int,
-        sizes: tuple[int, ...],
-        per_epoch: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        start: int = 0,
-        accumulate: int = 1,
-        repeats: int = 1,
-    ) -> None:
-        self.pictures, self.batch, self.epochs, self.seed, self.sizes = pictures, batch, epochs, seed, sizes
-        self.per_epoch = per_epoch or pictures
-        self.rank, self.world, self.start, self.repeats = rank, world, start, repeats
-        self.steps = max(1, self.per_epoch // (batch * accumulate)) * accumulate
-
-    @classmethod
-    def of(cls, recipe: Recipe, pictures: int, rank: int = 0, world: int = 1, start: int = 0) -> "Order":
-        """The order of a recipe's run over so many pictures, from batch ``start`` on."""
-        sizes = tuple(max(32, round(recipe.size * scale / 32) * 32) for scale in recipe.augment.scales)
-        return cls(
-            pictures,
-            recipe.batch_size,
-            recipe.epochs,
-            recipe.seed,
-            sizes,
-            per_epoch=recipe.pictures_per_epoch,
-            rank=rank,
-            world=world,
-            start=start,
-            accumulate=recipe.optimiser.accumulate,
-            repeats=recipe.repeats,
-        )
-
-    def __len__(self) -> int:
-        return self.epochs * self.steps - self.start
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        for epoch in range(self.start // self.steps, self.epochs):
-            first = self.start % self.steps if epoch == self.start // self.steps else 0
-            order = self._permutation(epoch)
-            for step in (self._fresh(step) for step in range(first, self.steps)):
-                size = self.sizes[0]
-                if len(self.sizes) > 1:
-                    size = int(np.random.default_rng((self.seed, epoch, step, 1)).choice(self.sizes))
-                places = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
-                yield [Key(epoch, place, int(order[place]), size) for place in places]
-
-    def number(self, position: int) -> int:
-        """Which batch of the run comes at ``position``, from 0: a repeated one has the number of its first time."""
-        epoch, step = divmod(position, self.steps)
-        return epoch * self.steps + self._fresh(step)
-
-    def _fresh(self, step: int) -> int:
-        block, place = divmod(step, ECHO * self.repeats)
-        # the last block of an epoch may be short; what is left of it is repeated less often
-        return block * ECHO + place % min(ECHO, self.steps - block * ECHO * self.repeats)
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        rng = np.random.default_rng((self.seed, epoch))
-        needed = self.steps * self.batch
-        rounds = [rng.permutation(self.pictures) for _ in range(-(-needed // self.pictures))]
-        return np.concatenate(rounds)[:needed]
 
 
 class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
@@ -209,21 +123,6 @@ class CachedPictures:
         return self.source.faces(index)
 
 
-class _FirstTimes(Sampler[list[Key]]):
-    """Of the batches of an order those that have not come before."""
-
-    def __init__(self, order: Order) -> None:
-        self.order = order
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        seen: set[int] = set()
-        for position, keys in enumerate(self.order, self.order.start):
-            number = self.order.number(position)
-            if number not in seen:
-                seen.add(number)
-                yield keys
-
-
 def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[Batch]:
     """The batches of ``order``, each made once, and kept while it comes again; what was wrong with it is said the first time.
 
@@ -253,13 +152,13 @@ def _made(pictures: TrainingPictures, order: Order, workers: int) -> Generator[B
     share = len(range(order.rank, order.batch, order.world))
     workers = _workers_that_fit(workers, share * longest**2 * 3)
     if not workers:
-        for keys in _FirstTimes(order):
+        for keys in FirstTimes(order):
             yield collate([pictures[key] for key in keys])
         return
     context = "fork" if sys.platform == "linux" else None  # the cache of pictures is shared, not copied
     loader = DataLoader(
         _Careful(pictures),
-        batch_sampler=_FirstTimes(order),
+        batch_sampler=FirstTimes(order),
         num_workers=workers,
         collate_fn=_collate_carefully,
         worker_init_fn=_start_worker,

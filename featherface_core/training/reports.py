@@ -25,6 +25,12 @@ class NetworkRow:
     seconds: float
     trained: bool = True
 
+    def gain_over(self, other: "NetworkRow | None") -> float | None:
+        """This network's AP less the other's; None where either has none."""
+        if self.ap is None or other is None or other.ap is None:
+            return None
+        return self.ap - other.ap
+
 
 @dataclass(frozen=True)
 class TrainReport:

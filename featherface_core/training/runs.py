@@ -13,8 +13,6 @@ from featherface_core.checkpoint import (
     load_model,
     load_start,
     load_weights,
-    read_notes,
-    save_weights,
     start_from,
 )
 from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
@@ -28,10 +26,11 @@ from featherface_core.params import measure
 from featherface_core.recipe import Recipe
 from featherface_core.run_folder import RUNS, next_folder
 from featherface_core.training.alpha import AlphaSchedule
-from featherface_core.training.calibration import calibrate
+from featherface_core.training.calibration import calibrate_file
 from featherface_core.training.engine import Engine, Outcome
 from featherface_core.training.folder import RunFolder
-from featherface_core.training.loader import ECHO, CachedPictures
+from featherface_core.training.loader import CachedPictures
+from featherface_core.training.order import ECHO
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
 from featherface_core.training.samples import save_samples
@@ -142,8 +141,8 @@ def distill(
             schedule.describe().removeprefix("alpha "),
             student.finished and (not control or (beside is not None and beside.finished)),
             student.stopped,
-            _difference(student.network, row),
-            _difference(student.network, beside.network if beside else None),
+            student.network.gain_over(row),
+            student.network.gain_over(beside.network if beside else None),
             student.health,
         )
         run.finish(run.folder, report)
@@ -342,19 +341,9 @@ class _Run:
         # --stop-after counts the epochs of the run that was asked for, not those of its teacher or control
         outcome = engine.fit(self.where.stop_after if folder.path == self.folder.path else 0)
         if outcome.finished and recipe.calibration.sizes and self.processes.first:
-            self._calibrate(folder, recipe)
+            said = calibrate_file(folder.best, self.held_out, recipe, self.on_event)
+            self.on_event(Note(f"scores shifted, in log odds by anchor size: {said}"))
         return self._report(role, folder, model.config, engine.start, recipe, outcome)
-
-    def _calibrate(self, folder: RunFolder, recipe: Recipe) -> None:
-        """Correct the scores of the weights that the run has kept; its APs are of before."""
-        model = load_model(folder.best)
-        notes = read_notes(folder.best)
-        shifts = calibrate(
-            model, self.held_out, recipe.calibration.sizes, recipe.augment.soften, recipe.seed, self.on_event
-        )
-        said = ", ".join(f"{anchor.size} px {anchor.shift:+.2f}" for anchor in shifts)
-        save_weights(folder.best, model.state_dict(), model.config, notes | {"calibration": said})
-        self.on_event(Note(f"scores shifted, in log odds by anchor size: {said}"))
 
     def _report(
         self, role: str, folder: RunFolder, config: ModelConfig, start: str, recipe: Recipe, outcome: Outcome
@@ -424,12 +413,6 @@ def _row(
     return NetworkRow(
         role, config.name, None, None, total.parameters, macs, weights, start, epochs, best, seconds, trained
     )
-
-
-def _difference(student: NetworkRow, other: NetworkRow | None) -> float | None:
-    if other is None or student.ap is None or other.ap is None:
-        return None
-    return student.ap - other.ap
 
 
 def _number(value: float) -> float | None:

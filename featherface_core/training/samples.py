@@ -7,7 +7,8 @@ from featherface_core.data.sheet import contact_sheet
 from featherface_core.pictures import write_picture
 from featherface_core.recipe import Recipe
 from featherface_core.training.folder import RunFolder
-from featherface_core.training.loader import Order, TrainingPictures
+from featherface_core.training.loader import TrainingPictures
+from featherface_core.training.order import Order
 
 SHOWN = 16
 
