@@ -2,8 +2,9 @@
 
     python benchmarks/rewrites.py --model v2
     python benchmarks/rewrites.py --model v1 --runs 100
+    python benchmarks/rewrites.py --runtime openvino
 
-The weights that ship, 640x640, batch 1, one thread, onnxruntime. The first has its batch normalisations folded alone, as
+The weights that ship, 640x640, batch 1, one thread. The first has its batch normalisations folded alone, as
 `featherface export --plain` writes it.
 """
 
@@ -21,13 +22,17 @@ from featherface_core.config import ExportConfig
 from featherface_core.models.variants import VARIANTS
 from featherface_core.onnx.export import describe
 from featherface_core.onnx.graph import make_graph
+from featherface_core.onnx.openvino import save_openvino
 from featherface_core.onnx.rewrite import REWRITES, rewritten
 from featherface_core.shipped import shipped_weights
+
+SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="v2", choices=("v1", "v2"))
+    parser.add_argument("--runtime", default="onnxruntime", choices=("onnxruntime", "openvino"))
     parser.add_argument("--runs", type=int, default=50)
     asked = parser.parse_args()
     path = shipped_weights(VARIANTS[asked.model])
@@ -37,12 +42,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for count in range(1, len(names) + 1):
+            description = describe(model, path.name)
             graph = make_graph(
-                rewritten(model, names[:count]), ExportConfig(dynamic=False, optimise=False), describe(model, path.name)
+                rewritten(model, names[:count]), ExportConfig(dynamic=False, optimise=False), description
             )
-            files.append(Path(folder) / f"{count} {names[count - 1]}.onnx")
-            onnx.save(graph, files[-1])
-        report = bench([Source("onnxruntime", onnx=str(file)) for file in files], BenchConfig(runs=asked.runs))
+            files.append(Path(folder) / f"{count} {names[count - 1]}{SUFFIXES[asked.runtime]}")
+            if asked.runtime == "openvino":
+                save_openvino(graph, description, files[-1])
+            else:
+                onnx.save(graph, files[-1])
+        report = bench([Source(asked.runtime, onnx=str(file)) for file in files], BenchConfig(runs=asked.runs))
     print("| rewrite | ms | of plain | spread |\n|---|---|---|---|")
     for name, row in zip(names, report.candidates, strict=True):
         ratio = row.ratio

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal, Protocol
 
+from featherface_core.bench.config import SIZE
 from featherface_core.bench.report import Cost, NodeTime
 from featherface_core.detect import Detector
 from featherface_core.errors import ConfigError
@@ -74,6 +75,23 @@ class Candidate(Protocol):
     def nodes(self) -> tuple[NodeTime, ...]:
         """Its nodes, slowest first; none where the runtime has no nodes."""
         ...
+
+
+def fit(path: str, own: tuple[int | None, int | None, int | None], setting: Setting) -> tuple[int, int]:
+    """The (height, width) to run a file at whose own batch, height and width are ``own``, None for any. Raises DoesNotFit."""
+    batch, height, width = own
+    wanted = setting.size or (height or SIZE, width or SIZE)
+    if height not in (None, wanted[0]) or width not in (None, wanted[1]):
+        raise DoesNotFit(
+            f"--size {wanted[0]}x{wanted[1]} does not fit {path}, which takes {height}x{width} alone",
+            "leave --size out: each file then runs at its own; or export ours with --dynamic",
+        )
+    if batch not in (None, setting.batch):
+        raise DoesNotFit(
+            f"--batch {setting.batch} does not fit {path}, which takes {batch} at a time",
+            f"use --batch {batch}, or export ours with --dynamic",
+        )
+    return wanted
 
 
 def open_candidate(source: Source, setting: Setting) -> Candidate:

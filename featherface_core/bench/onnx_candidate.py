@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherface_core.bench.candidate import DoesNotFit, Setting
-from featherface_core.bench.config import SIZE
+from featherface_core.bench.candidate import Setting, fit
 from featherface_core.bench.report import Cost, NodeTime
 from featherface_core.detect import METADATA_KEY, Detector, OnnxDetector
 from featherface_core.errors import ConfigError, WeightsError, first_line
@@ -30,7 +29,7 @@ class OnnxCandidate:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = open_session(path, options, setting.device)
         self.input = _Input(path, self.session)
-        self.height, self.width = self.input.fit(setting)
+        self.height, self.width = fit(path, self.input.shape, setting)
         self.pixels: NDArray[Any] = np.zeros(0)
 
     def load(self, picture: Picture) -> None:
@@ -103,27 +102,13 @@ class _Input:
             )
         self.path, self.name, self.type = path, given.name, NUMBERS[given.type]
         self.last = shape[3] == 3 and shape[1] != 3
-        self.batch, channels, self.height, self.width = (shape[0], shape[3], *shape[1:3]) if self.last else shape
+        batch, channels, height, width = (shape[0], shape[3], *shape[1:3]) if self.last else shape
+        self.shape = batch, height, width
         if channels not in (3, None):
             raise WeightsError(
                 f"{path} takes pictures of {channels} channels: {given.shape}",
                 "bench times networks that see three channels",
             )
-
-    def fit(self, setting: Setting) -> tuple[int, int]:
-        """The (height, width) to run at. Raises DoesNotFit."""
-        wanted = setting.size or (self.height or SIZE, self.width or SIZE)
-        if self.height not in (None, wanted[0]) or self.width not in (None, wanted[1]):
-            raise DoesNotFit(
-                f"--size {wanted[0]}x{wanted[1]} does not fit {self.path}, which takes {self.height}x{self.width} alone",
-                "leave --size out: each file then runs at its own; or export ours with --dynamic",
-            )
-        if self.batch not in (None, setting.batch):
-            raise DoesNotFit(
-                f"--batch {setting.batch} does not fit {self.path}, which takes {self.batch} at a time",
-                f"use --batch {self.batch}, or export ours with --dynamic",
-            )
-        return wanted
 
     def of(self, pixels: NDArray[np.float32]) -> NDArray[Any]:
         """Prepared pixels (N, 3, H, W) in this input's layout and type."""

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from featherface_core.bench.candidate import DoesNotFit, Setting
-from featherface_core.bench.config import SIZE
+from featherface_core.bench.candidate import Setting, fit
 from featherface_core.bench.report import Cost, NodeTime
 from featherface_core.config import ModelConfig, with_values
 from featherface_core.detect import Detector
@@ -23,14 +22,7 @@ class OpenVinoCandidate:
             raise ConfigError(f"--device {setting.device}: OpenVINO files run on the CPU here", "use --device cpu")
         self.path, self.setting = path, setting
         self._detector = OpenVinoDetector(path, setting.threads)
-        fixed = self._detector.network.fixed
-        self.height, self.width = setting.size or (fixed[1:] if fixed else (SIZE, SIZE))
-        if fixed and (setting.batch, self.height, self.width) != fixed:
-            raise DoesNotFit(
-                f"--size {self.height}x{self.width}, --batch {setting.batch} do not fit {path}, which takes "
-                f"{fixed[1]}x{fixed[2]}, {fixed[0]} at a time",
-                "leave them out, or export with --dynamic",
-            )
+        self.height, self.width = fit(path, self._detector.network.fixed or (None, None, None), setting)
         self.pixels: Floats
 
     def load(self, picture: Picture) -> None:
