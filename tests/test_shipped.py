@@ -12,8 +12,12 @@ from command_line import Run
 from safetensors import safe_open
 
 from featherface_cli.train import _teacher_file
+from featherface_core.bench.alone import measure_alone
+from featherface_core.bench.candidate import Setting, Source
 from featherface_core.checkpoint import load_weights
+from featherface_core.config import ExportConfig
 from featherface_core.models.variants import VARIANTS
+from featherface_core.onnx.export import export
 from featherface_core.pictures import PORTRAIT
 from featherface_core.shipped import DEFAULT, SHIPPED, shipped_card, shipped_weights
 
@@ -103,3 +107,13 @@ def test_who_teaches_where_no_file_is_named() -> None:
     assert _teacher_file("v1-24", None, "faces/") is None
     assert _teacher_file("v1", "train", "faces/") is None
     assert _teacher_file("v1", "mine.pth", "synthetic") == Path("mine.pth")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_picture_takes_little_memory(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{name}.onnx"
+    export(load_weights(file_of(name)), file, ExportConfig(dynamic=False))
+    alone = measure_alone(Source("onnxruntime", onnx=str(file)), Setting(None, 1, 1, "cpu"), PORTRAIT)
+    assert alone.problem == ""
+    assert alone.peak_bytes is not None
+    assert alone.peak_bytes < 150e6

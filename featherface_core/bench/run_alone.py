@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-MORE = 2  # batches: onnxruntime lays out its memory anew after the first
+MORE = 2  # batches: a runtime may take more memory after its first
 
 
 def main(asked: dict[str, Any]) -> None:
