@@ -229,6 +229,12 @@ def export(
     plain: Annotated[
         bool, typer.Option("--plain", help="Write the network as it is, without the rewrites that make it faster.")
     ] = False,
+    decompose: Annotated[
+        bool,
+        typer.Option(
+            "--decompose", help="Write deformable layers as GridSample, for runtimes without DeformConv; slower."
+        ),
+    ] = False,
     package: Annotated[
         Path | None, typer.Option("--package", metavar="DIR", help="Also write a deployment folder.")
     ] = None,
@@ -264,10 +270,10 @@ def export(
     networks, weights_forms = ("onnx", "openvino"), ("safetensors", "pth")
     if form not in networks + weights_forms:
         raise ConfigError(f"--format {form!r} is not known", f"use {', '.join(networks + weights_forms)}")
-    if form in weights_forms and (package or simplify or plain or not dynamic or test_sizes is not None):
+    if form in weights_forms and (package or simplify or plain or decompose or not dynamic or test_sizes is not None):
         raise ConfigError(
             f"--format {form} converts weights alone",
-            "leave out --package, --simplify, --plain, --static and --test-sizes",
+            "leave out --package, --simplify, --plain, --decompose, --static and --test-sizes",
         )
     if form == "openvino" and package:
         raise ConfigError("--package goes with --format onnx", "leave out --package, or --format openvino")
@@ -293,6 +299,7 @@ def export(
             simplify=simplify,
             optimise=not plain,
             form="openvino" if form == "openvino" else "onnx",
+            decompose=decompose,
         )
         name = source.config.name.removesuffix("*")
         with progress_bar("export", quiet or as_json) as on_event:

@@ -82,8 +82,10 @@ class DeformConv2d(nn.Module):
     """A 3x3 modulated deformable convolution, stride 1, "same" padding, no bias: (N, C, H, W) to (N, O, H, W).
 
     Offsets and mask (2 x sigmoid) come from ordinary 3x3 convolutions that start at zero, so a fresh layer equals an
-    ordinary convolution with the same weight.
+    ordinary convolution with the same weight. opaque: whether an export holds it as one DeformConv node.
     """
+
+    opaque = True
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -104,7 +106,7 @@ class DeformConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H, W)."""
         offset, mask = self.offset(x), 2 * torch.sigmoid(self.mask(x))
-        if torch.compiler.is_exporting() or x.is_meta:
+        if (self.opaque and torch.compiler.is_exporting()) or x.is_meta:
             return deform_conv2d_node(x, offset, mask, self.weight, self.bias)  # type: ignore[no-any-return]
         if torch.is_autocast_enabled(x.device.type):
             # half precision cannot hold a place in a picture: at 80 cells it is an eighth of a cell off

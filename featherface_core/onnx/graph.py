@@ -18,6 +18,7 @@ from featherface_core.errors import ExportError, first_line
 from featherface_core.models import blocks, deform  # noqa: F401 (they register the two operators)
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.rewrite import chosen, rewritten
+from featherface_core.onnx.rewrites.decomposition import decompose_deformables
 
 if TYPE_CHECKING:
     from onnxscript.values import Opset
@@ -32,6 +33,8 @@ def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, 
     Raises ExportError where torch or onnxsim cannot make it.
     """
     folded = rewritten(model, chosen(config))
+    if config.decompose:
+        decompose_deformables(folded)
     # any size would do; two odd multiples of 32 that differ keep the exporter from taking a special case for the rule
     example = torch.zeros(2, 3, 96, 160) if config.dynamic else torch.zeros(1, 3, *config.size)
     dims = {

@@ -31,8 +31,9 @@ def chosen(config: ExportConfig) -> tuple[str, ...]:
     """The names of the rewrites of an export; even a plain one has its normalisations folded."""
     if not config.optimise:
         return ("batch norms",)
-    # OpenVINO reduces channels fast as they are
-    return tuple(name for name in REWRITES if name != "reductions" or config.form == "onnx")
+    # joined deformable layers have DeformConv nodes, and OpenVINO reduces channels fast as they are
+    unfit = {"deformables": config.decompose, "reductions": config.form == "openvino"}
+    return tuple(name for name in REWRITES if not unfit.get(name))
 
 
 @torch.no_grad()

@@ -1,0 +1,45 @@
+"""Which operators exported files are made of: what other runtimes have to know."""
+
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+from conftest import randomise
+
+from featherface_core.config import ExportConfig
+from featherface_core.models.deform import DeformConv2d
+from featherface_core.models.variants import build_model
+from featherface_core.onnx.export import describe, export
+from featherface_core.onnx.graph import make_graph
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+LIST = re.compile(r"^- `(v1|v2)`: (.+)\.$", re.MULTILINE)
+
+
+def operators(graph: onnx.ModelProto) -> set[str]:
+    return {node.op_type for node in graph.graph.node}
+
+
+@pytest.mark.parametrize("name", ["v2", pytest.param("v1", marks=pytest.mark.slow)])
+def test_the_documented_operators_are_those_of_a_dynamic_file(name: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    section = page.partition("## Other runtimes")[2]
+    listed = {model: set(re.findall(r"`(\w+)`", names)) for model, names in LIST.findall(section)}
+    model = build_model(name, seed=0)
+    assert operators(make_graph(model, ExportConfig(), describe(model, "none"))) == listed[name]
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_deformable_layers_are_decomposed_and_proven(dynamic: bool, tmp_path: Path) -> None:
+    model = randomise(build_model("v1-24", seed=0))
+    config = ExportConfig(dynamic, (64, 96), ((64, 96), (33, 97)), decompose=True)
+    report = export(model, tmp_path / "decomposed.onnx", config)
+    assert all(check.passed for check in report.checks)
+    assert "deformables" not in report.rewrites
+    found = operators(onnx.load(tmp_path / "decomposed.onnx"))
+    assert "GridSample" in found
+    assert "DeformConv" not in found
+    layers = [module for module in model.modules() if isinstance(module, DeformConv2d)]
+    assert layers
+    assert all(layer.opaque for layer in layers)  # the network itself stays as it was
