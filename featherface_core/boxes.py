@@ -89,6 +89,7 @@ def nms(boxes: Floats, scores: Floats, threshold: float, top_k: int = 0) -> NDAr
 
     A box goes if its IoU with a better box that stays is above ``threshold``. Sides count one pixel more than x2 - x1, as in
     the evaluation code that published figures come from (Fast R-CNN's, Girshick 2015): it matters for faces of a few pixels.
+    Each step rounds as onnxruntime's NonMaxSuppression does, so that files with post-processing keep the same boxes.
     top_k: how many to keep at most, 0 for all.
     """
     order = np.argsort(-scores, kind="stable")
@@ -108,7 +109,7 @@ def nms(boxes: Floats, scores: Floats, threshold: float, top_k: int = 0) -> NDAr
         width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
         height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
         overlap = np.maximum(width, 0, out=width) * height  # below zero where they lie apart
-        gone[rest] |= overlap > threshold * (areas[best] + areas[rest] - overlap)
+        gone[rest] |= overlap / (areas[best] + areas[rest] - overlap) > threshold
     return order[kept]
 
 

@@ -1,6 +1,8 @@
 """Post-processing as nodes of an ONNX graph, against ``boxes.postprocess``."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,9 +15,13 @@ from onnx import TensorProto, helper
 from featherface_core import boxes
 from featherface_core.config import PostprocessConfig
 from featherface_core.detect import FACES, OUTPUTS, THRESHOLDS, by_picture, default_constants, thresholds
+from featherface_core.onnx.graph import describe_in
+from featherface_core.onnx.openvino import save_openvino
 from featherface_core.onnx.postprocess import add_postprocess
 
 Arrays = tuple[np.ndarray, ...]
+Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+Find = Callable[[Arrays, tuple[int, int], PostprocessConfig], list[Arrays]]
 WIDTHS = (4, 2, 10)
 DEFAULTS = PostprocessConfig(score=0.25, nms=0.3, top_k=7)
 
@@ -43,9 +49,27 @@ def opened(made: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 @cache
 def session(opset: int = 19) -> onnxruntime.InferenceSession:
+    return opened(finding(opset))
+
+
+def finding(opset: int = 19) -> onnx.ModelProto:
     made = network(opset)
     add_postprocess(made, DEFAULTS, default_constants())
-    return opened(made)
+    return made
+
+
+def through_openvino(path: Path) -> Run:
+    openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    made = finding()
+    describe_in(made, {})
+    save_openvino(made, path)
+    request = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+
+    def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        request.infer({**given, "input": np.moveaxis(given["input"], 1, 3)})
+        return [np.array(request.get_tensor(name).data) for name in FACES]
+
+    return run
 
 
 def feeds(raw: Arrays, height: int, width: int) -> dict[str, np.ndarray]:
@@ -53,15 +77,25 @@ def feeds(raw: Arrays, height: int, width: int) -> dict[str, np.ndarray]:
     return {"input": pixels, **{f"given_{name}": array for name, array in zip(OUTPUTS, raw, strict=True)}}
 
 
-def in_graph(raw: Arrays, size: tuple[int, int], post: PostprocessConfig | None, opset: int = 19) -> list[Arrays]:
-    """The faces of each picture; post: None leaves the thresholds out."""
-    limits = thresholds(post) if post else {}
-    found = session(opset).run(FACES, {**feeds(raw, *size), **limits})
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def in_graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Find:
+    """The faces of each picture of a batch, by a runtime."""
+    if request.param == "openvino":
+        run = through_openvino(tmp_path_factory.mktemp("graph") / "graph.xml")
+    else:
+        run = partial(session().run, FACES)
+
+    def find(raw: Arrays, size: tuple[int, int], post: PostprocessConfig) -> list[Arrays]:
+        return sorted_out(run({**feeds(raw, *size), **thresholds(post)}), len(raw[0]))
+
+    return find
+
+
+def sorted_out(found: list[np.ndarray], batch: int) -> list[Arrays]:
     assert [array.dtype for array in found] == [np.float32] * 3 + [np.int64]
     assert [array.shape[1:] for array in found] == [(4,), (), (5, 2), ()]
-    pictures = found[3]
-    assert (np.diff(pictures) >= 0).all()  # pictures in turn
-    return list(zip(*by_picture(lambda _: found, feeds(raw, *size)["input"], None), strict=True))
+    assert (np.diff(found[3]) >= 0).all()  # pictures in turn
+    return list(zip(*by_picture(lambda _: found, np.zeros(batch, np.float32), None), strict=True))
 
 
 def separately(raw: Arrays, size: tuple[int, int], post: PostprocessConfig) -> list[Arrays]:
@@ -109,6 +143,7 @@ iou = st.sampled_from([0.0, 0.1, 0.35, 0.4, 0.75, 1.0])
 )
 @settings(max_examples=120)
 def test_the_graph_finds_what_boxes_finds(
+    in_graph: Find,
     size: tuple[int, int],
     batch: int,
     seed: int,
@@ -132,13 +167,13 @@ def faces_at(size: tuple[int, int], scores: dict[int, float], batch: int = 1) ->
     return regressions, face_scores, landmarks
 
 
-def test_no_face() -> None:
+def test_no_face(in_graph: Find) -> None:
     for batch in (1, 3):
         found = in_graph(faces_at((64, 96), {}, batch), (64, 96), PostprocessConfig())
         assert [len(values) for picture in found for values in picture] == [0, 0, 0] * batch
 
 
-def test_faces_in_some_pictures_alone() -> None:
+def test_faces_in_some_pictures_alone(in_graph: Find) -> None:
     raw = faces_at((64, 64), {0: 0.9}, batch=3)
     raw[1][:, 0, 1] = 0, 0.9, 0
     found = in_graph(raw, (64, 64), PostprocessConfig())
@@ -147,12 +182,12 @@ def test_faces_in_some_pictures_alone() -> None:
     assert found[1][2].tolist() == [[[4, 4]] * 5]
 
 
-def test_pictures_do_not_suppress_each_other() -> None:
+def test_pictures_do_not_suppress_each_other(in_graph: Find) -> None:
     found = in_graph(faces_at((64, 64), {0: 0.9, 6: 0.8}, batch=2), (64, 64), PostprocessConfig())
     assert [picture[1].tolist() for picture in found] == [[np.float32(0.9), np.float32(0.8)]] * 2
 
 
-def test_equals_keep_the_earlier_one() -> None:
+def test_equals_keep_the_earlier_one(in_graph: Find) -> None:
     raw = faces_at((32, 32), {0: 0.75, 2: 0.75, 4: 0.75})
     raw[0][0, [0, 2, 4], 0] = np.array([0, -5, -10])  # all where the first is
     assert in_graph(raw, (32, 32), PostprocessConfig(0.5, 0.4))[0][1].tolist() == [0.75]
@@ -160,19 +195,33 @@ def test_equals_keep_the_earlier_one() -> None:
     assert in_graph(raw, (32, 32), PostprocessConfig(0.5, 0.4))[0][2].tolist() == [[[4, 4]] * 5]
 
 
-def test_the_last_pixel_counts() -> None:
+def test_the_last_pixel_counts(in_graph: Find) -> None:
     # boxes of 16 pixels eight apart share 9 of 17 columns and all 17 rows: 9/25; without the "+ 1" it were 8/24
     raw = faces_at((32, 32), {0: 0.9, 2: 0.8})
     assert len(in_graph(raw, (32, 32), PostprocessConfig(0.5, 0.37))[0][0]) == 2
     assert len(in_graph(raw, (32, 32), PostprocessConfig(0.5, 0.35))[0][0]) == 1
 
 
-def test_scores_at_the_threshold_are_no_faces() -> None:
+def test_an_overlap_at_the_threshold_itself_keeps(in_graph: Find) -> None:
+    size, half = (64, 64), boxes.make_anchors(64, 64)[:, 2:] / 2
+    centres = boxes.make_anchors(*size)[:, :2]
+    corners = np.concatenate((centres - half, centres + half + 1), 1).astype(np.float64)  # the last pixel counts
+    shares = np.triu(boxes.iou(corners, corners), 1)
+    tried = {share: pair for pair, share in np.ndenumerate(shares) if 0 < share < 1}
+    assert len(tried) > 50
+    for share, (first, second) in tried.items():
+        post = PostprocessConfig(0.5, float(share))
+        found = in_graph(faces_at(size, {first: 0.9, second: 0.8}), size, post)
+        assert len(found[0][0]) == 2
+        same(found, separately(faces_at(size, {first: 0.9, second: 0.8}), size, post))
+
+
+def test_scores_at_the_threshold_are_no_faces(in_graph: Find) -> None:
     raw = faces_at((64, 64), {0: 0.5, 40: np.nextafter(np.float32(0.5), np.float32(1))})
     assert len(in_graph(raw, (64, 64), PostprocessConfig(0.5))[0][0]) == 1
 
 
-def test_top_k_counts_kept_faces_of_each_picture() -> None:
+def test_top_k_counts_kept_faces_of_each_picture(in_graph: Find) -> None:
     raw = faces_at((64, 64), {0: 0.9, 1: 0.8, 6: 0.7, 12: 0.6}, batch=2)
     for top_k, kept in ((1, 1), (2, 2), (0, 4), (750, 4)):
         post = PostprocessConfig(0.5, 0.4, top_k)
@@ -184,7 +233,7 @@ def test_top_k_counts_kept_faces_of_each_picture() -> None:
 @pytest.mark.parametrize("opset", [19, 23])
 def test_thresholds_that_are_left_out_are_the_files(opset: int) -> None:
     raw = network_outputs((96, 64), 2, seed=3, spread=0.5)
-    found = in_graph(raw, (96, 64), None, opset)
+    found = sorted_out(session(opset).run(FACES, feeds(raw, 96, 64)), 2)
     same(found, separately(raw, (96, 64), DEFAULTS))
     assert [len(picture[0]) for picture in found] == [DEFAULTS.top_k] * 2
     assert session(opset).get_inputs()[0].name == "input"
