@@ -235,6 +235,21 @@ def export(
             "--decompose", help="Write deformable layers as GridSample, for runtimes without DeformConv; slower."
         ),
     ] = False,
+    with_postprocess: Annotated[
+        bool,
+        typer.Option(
+            "--with-postprocess", help="The file finds the faces itself: boxes, scores and landmarks in pixels."
+        ),
+    ] = False,
+    score: Annotated[
+        float | None, typer.Option(help=f"Of --with-postprocess, as in detect. Default: {PostprocessConfig.score}.")
+    ] = None,
+    nms: Annotated[
+        float | None, typer.Option(help=f"Of --with-postprocess, as in detect. Default: {PostprocessConfig.nms}.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help=f"Of --with-postprocess, as in detect. Default: {PostprocessConfig.top_k}.")
+    ] = None,
     package: Annotated[
         Path | None, typer.Option("--package", metavar="DIR", help="Also write a deployment folder.")
     ] = None,
@@ -254,6 +269,8 @@ def export(
 
         featherface export --format openvino --static --size 640
 
+        featherface export --with-postprocess --score 0.6
+
         featherface export --weights mobilenet0.25_Final.pth --format safetensors --out v1.safetensors
     """
     from featherface_cli import render
@@ -270,10 +287,20 @@ def export(
     networks, weights_forms = ("onnx", "openvino"), ("safetensors", "pth")
     if form not in networks + weights_forms:
         raise ConfigError(f"--format {form!r} is not known", f"use {', '.join(networks + weights_forms)}")
-    if form in weights_forms and (package or simplify or plain or decompose or not dynamic or test_sizes is not None):
+    if form in weights_forms and (
+        package or simplify or plain or decompose or with_postprocess or not dynamic or test_sizes is not None
+    ):
         raise ConfigError(
             f"--format {form} converts weights alone",
-            "leave out --package, --simplify, --plain, --decompose, --static and --test-sizes",
+            "leave out --package, --simplify, --plain, --decompose, --with-postprocess, --static and --test-sizes",
+        )
+    limits = {"score": score, "nms": nms, "top_k": top_k}
+    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    if given and not (with_postprocess and form == "onnx"):
+        name, value = next(iter(given.items()))
+        raise ConfigError(
+            f"--{name.replace('_', '-')} {value} is for ONNX files --with-postprocess, which fall back to it",
+            "leave it out, and give it to detect; or add --with-postprocess, with --format onnx",
         )
     if form == "openvino" and package:
         raise ConfigError("--package goes with --format onnx", "leave out --package, or --format openvino")
@@ -300,6 +327,7 @@ def export(
             optimise=not plain,
             form="openvino" if form == "openvino" else "onnx",
             decompose=decompose,
+            post=PostprocessConfig(**given) if with_postprocess else None,
         )
         name = source.config.name.removesuffix("*")
         with progress_bar("export", quiet or as_json) as on_event:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -14,6 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from featherface_core.errors import FeatherFaceError
+from featherface_core.exported import is_openvino
 from featherface_core.models.budget import FREE_SHUFFLES
 from featherface_core.results import (
     SCHEMA,
@@ -228,6 +230,14 @@ def show_export(report: ExportReport) -> None:
         ("rewritten", ", ".join(report.rewrites)),
         ("time", f"{report.export_seconds:.1f} s to export, {report.total_seconds:.1f} s with all checks"),
     ]
+    if report.post:
+        p, faces = report.post, sum(c.post_faces for c in report.checks)
+        limits = f"by score {p.score:g}, NMS {p.nms:g}, top-k {p.top_k} unless a run gives others"
+        if is_openvino(Path(report.path)):
+            limits = "by the thresholds that every run gives"
+        error = max(c.post_error for c in report.checks)
+        proof = f"{plural(faces, 'face')} within {error:.1e} px of those of the separate post-processing"
+        rows.insert(3, ("faces", f"found in the graph, {limits};\n{proof}"))
     if report.package:
         rows.insert(1, ("package", f"{report.package}: {', '.join(report.package_files)}"))
     stdout.print(facts(rows))

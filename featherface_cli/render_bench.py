@@ -59,15 +59,18 @@ def _show_times(report: BenchReport, names: Sequence[str]) -> None:
 def _show_stages(report: BenchReport, names: Sequence[str]) -> None:
     if not any(c.stages for c in report.candidates):
         return
-    columns = ("read", "prepare", "network", "decode", "total", "faces")
+    columns = ("read", "prepare", "network", "decode", "total", "outside", "faces")
     made = table("from a file to faces", *columns, right=columns)
     for name, c in zip(names, report.candidates, strict=True):
         if c.stages is not None:
             s = c.stages
             times = (s.reading, s.preparing, s.network, s.postprocessing, s.total)
-            made.add_row(name, *(_number(ms) for ms in times), str(s.faces))
+            made.add_row(name, *(_number(ms) for ms in times), f"{1 - s.network / s.total:.0%}", str(s.faces))
     stdout.print(made)
-    _say(f"ms a picture, medians: {report.picture}, letterboxed to the size. decode: with NMS, scores above 0.5.")
+    _say(
+        f"ms a picture, medians: {report.picture}, letterboxed to the size. decode: with NMS, scores above 0.5. "
+        "outside: all but the network, of the total."
+    )
 
 
 def _show_throughput(report: BenchReport, names: Sequence[str]) -> None:

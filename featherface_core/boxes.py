@@ -89,21 +89,28 @@ def nms(boxes: Floats, scores: Floats, threshold: float, top_k: int = 0) -> NDAr
 
     A box goes if its IoU with a better box that stays is above ``threshold``. Sides count one pixel more than x2 - x1, as in
     the evaluation code that published figures come from (Fast R-CNN's, Girshick 2015): it matters for faces of a few pixels.
+    Each step rounds as onnxruntime's NonMaxSuppression does, so that files with post-processing keep the same boxes.
     top_k: how many to keep at most, 0 for all.
     """
     order = np.argsort(-scores, kind="stable")
-    x1, y1, x2, y2 = (np.ascontiguousarray(column) for column in boxes[order].T)
-    areas = (x2 - x1 + 1) * (y2 - y1 + 1)
-    alive = np.arange(len(order))
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes[order].T)
+    x2, y2 = x2 + 1, y2 + 1
+    areas = (x2 - x1) * (y2 - y1)
+    gone = np.zeros(len(order), bool)
     kept: list[int] = []
-    while alive.size and (not top_k or len(kept) < top_k):
-        best, rest = alive[0], alive[1:]
-        kept.append(order[best])
-        width = np.clip(np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest]) + 1, 0, None)
-        height = np.clip(np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest]) + 1, 0, None)
-        overlap = width * height
-        alive = rest[overlap <= threshold * (areas[best] + areas[rest] - overlap)]
-    return np.array(kept, dtype=np.intp)
+    for best in range(len(order)):
+        if gone[best]:
+            continue
+        kept.append(best)
+        if len(kept) == top_k:
+            break
+        # slices of all that follow, gone or not: to gather those that are left costs more than to compare them
+        rest = slice(best + 1, None)
+        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
+        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
+        overlap = np.maximum(width, 0, out=width) * height  # below zero where they lie apart
+        gone[rest] |= overlap / (areas[best] + areas[rest] - overlap) > threshold
+    return order[kept]
 
 
 def postprocess(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featherface_core import boxes
 from featherface_core.config import PostprocessConfig
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 METADATA_KEY = "featherface"
 METADATA_SCHEMA = 1
 OUTPUTS = ("bbox_regressions", "classifications", "landmarks")  # of exported files
+FACES = ("boxes", "scores", "landmarks", "pictures")  # of exported files with post-processing: onnx.postprocess
+THRESHOLDS = ("score_threshold", "nms_iou", "top_k")  # their inputs besides the pictures; a user may leave them out
+
+# for each picture of a batch three arrays: a network's raw outputs, or the faces of a file with post-processing
+OfBatch = Floats | Sequence[Floats]
+Outputs = tuple[OfBatch, OfBatch, OfBatch]
 
 
 class Network(Protocol):
@@ -71,26 +78,35 @@ class Detector:
 
     def run(self, pixels: Floats, scales: Sequence[tuple[float, float]], post: PostprocessConfig) -> list[Detections]:
         """Prepared pictures of one shape, (N, 3, h, w), to faces in pixels of the original pictures."""
-        return self.decode(self.network.run(pixels), (pixels.shape[2], pixels.shape[3]), scales, post)
+        return self.decode(self.forward(pixels, post), (pixels.shape[2], pixels.shape[3]), scales, post)
+
+    def forward(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
+        """What the network makes of prepared pictures, for ``decode``. post: for a network that holds its post-processing."""
+        return self.network.run(pixels)
 
     def decode(
         self,
-        outputs: tuple[Floats, Floats, Floats],
+        outputs: Outputs,
         shape: tuple[int, int],
         scales: Sequence[tuple[float, float]],
         post: PostprocessConfig,
     ) -> list[Detections]:
-        """The network's outputs for prepared pictures of ``shape`` (height, width) to faces, as ``run`` gives them."""
-        anchors = _anchors(*shape, self.strides, self.anchor_sizes)
+        """What ``forward`` gave for prepared pictures of ``shape`` (height, width) to faces, as ``run`` gives them."""
         found = []
-        for regressions, scores, landmarks, scale in zip(*outputs, scales, strict=True):
-            face_boxes, face_scores, points = boxes.postprocess(
-                regressions, scores, landmarks, anchors, post.score, post.nms, post.top_k, self.variances
-            )
-            x, y = scale
+        for first, second, third, (x, y) in zip(*outputs, scales, strict=True):
+            face_boxes, face_scores, points = self._faces(first, second, third, shape, post)
             back = np.array((x, y, x, y), np.float32)
             found.append(Detections(face_boxes / back, face_scores, points / back[:2]))
         return found
+
+    def _faces(
+        self, regressions: Floats, scores: Floats, landmarks: Floats, shape: tuple[int, int], post: PostprocessConfig
+    ) -> tuple[Floats, Floats, Floats]:
+        """One picture's outputs to its boxes, scores and points, in pixels of the network's input."""
+        anchors = _anchors(*shape, self.strides, self.anchor_sizes)
+        return boxes.postprocess(
+            regressions, scores, landmarks, anchors, post.score, post.nms, post.top_k, self.variances
+        )
 
     def detect(self, picture: Picture, size: int | None = None, post: PostprocessConfig | None = None) -> Detections:
         """The faces of one BGR uint8 picture (H, W, 3).
@@ -119,14 +135,32 @@ class ExportedNetwork(Network, Protocol):
 
     description: dict[str, Any]
 
+    def find(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
+        """The faces of each of ``pixels`` (N, 3, H, W), by a file with post-processing: boxes, scores and landmarks."""
+        ...
+
 
 class ExportedDetector(Detector):
-    """Detection with an exported file; all constants come from the file."""
+    """Detection with an exported file, with or without post-processing in it; all constants come from the file."""
+
+    network: ExportedNetwork
 
     def __init__(self, network: ExportedNetwork) -> None:
         self.description = network.description
         constants, model = self.description["constants"], self.description["model"]["name"]
         super().__init__(network, constants, model, self.description["weights"])
+        self.with_postprocess = holds_postprocess(self.description)
+
+    def forward(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
+        """As a Detector's."""
+        return self.network.find(pixels, post) if self.with_postprocess else self.network.run(pixels)
+
+    def _faces(
+        self, regressions: Floats, scores: Floats, landmarks: Floats, shape: tuple[int, int], post: PostprocessConfig
+    ) -> tuple[Floats, Floats, Floats]:
+        if self.with_postprocess:  # they are the faces
+            return regressions, scores, landmarks
+        return super()._faces(regressions, scores, landmarks, shape, post)
 
 
 class OnnxDetector(ExportedDetector):
@@ -187,6 +221,11 @@ class OnnxNetwork:
         """One forward pass; a file with a fixed batch runs as often as it takes."""
         return in_parts(lambda part: self.session.run(OUTPUTS, {self.input: part}), pixels, self.fixed)
 
+    def find(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
+        """As an ExportedNetwork's."""
+        limits = thresholds(post)
+        return by_picture(lambda part: self.session.run(FACES, {self.input: part, **limits}), pixels, self.fixed)
+
 
 def in_parts(
     run: Callable[[Floats], Sequence[Floats]], pixels: Floats, fixed: tuple[int, int, int] | None
@@ -196,6 +235,36 @@ def in_parts(
     parts = [run(pixels[i : i + count]) for i in range(0, len(pixels), count)]
     first, second, third = parts[0] if len(parts) == 1 else (np.concatenate(part) for part in zip(*parts, strict=True))
     return first, second, third
+
+
+def by_picture(
+    run: Callable[[Floats], Sequence[NDArray[Any]]], pixels: Floats, fixed: tuple[int, int, int] | None
+) -> Outputs:
+    """The outputs FACES for all of ``pixels`` (N, ...), taken as ``in_parts`` does, sorted into N pictures."""
+    count = fixed[0] if fixed else len(pixels)
+    found: tuple[list[Floats], list[Floats], list[Floats]] = ([], [], [])
+    for i in range(0, len(pixels), count):
+        *faces, pictures = run(pixels[i : i + count])
+        for picture in range(count):
+            for mine, all_faces in zip(found, faces, strict=True):
+                mine.append(all_faces[pictures == picture])
+    return found
+
+
+def thresholds(post: PostprocessConfig) -> dict[str, NDArray[Any]]:
+    """THRESHOLDS' values, float32 or int64 without axes."""
+    return dict(
+        zip(
+            THRESHOLDS,
+            (np.array(post.score, np.float32), np.array(post.nms, np.float32), np.array(post.top_k, np.int64)),
+            strict=True,
+        )
+    )
+
+
+def holds_postprocess(description: dict[str, Any]) -> bool:
+    """Whether a file of ours gives faces, by what it says of itself; early files hold their networks alone and say nothing."""
+    return bool(description.get("with_postprocess", False))
 
 
 def default_constants() -> dict[str, Any]:

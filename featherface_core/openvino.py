@@ -1,12 +1,25 @@
 """Detection through OpenVINO (the extra ``openvino``), with a file of ours. Loads no torch and no onnxruntime."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from featherface_core.detect import METADATA_KEY, OUTPUTS, ExportedDetector, in_parts, read_description
+from featherface_core.config import PostprocessConfig
+from featherface_core.detect import (
+    FACES,
+    METADATA_KEY,
+    OUTPUTS,
+    ExportedDetector,
+    Outputs,
+    by_picture,
+    in_parts,
+    read_description,
+    thresholds,
+)
 from featherface_core.errors import WeightsError, first_line
 from featherface_core.packages import import_package
 from featherface_core.results import Floats
@@ -55,20 +68,28 @@ class OpenVinoNetwork:
                 f"openvino cannot load {path}: {reason(problem)}",
                 "export it again: featherface export --format openvino",
             ) from None
-        shape = model.input().partial_shape
+        pixels = model.inputs[0]  # a file with post-processing has its thresholds behind it
+        self.input, shape = pixels.any_name, pixels.partial_shape
         batch, height, width, _ = (int(side.get_length()) if side.is_static else 0 for side in shape)
         self.fixed = (batch, height, width) if shape.is_static else None
 
     def run(self, pixels: Floats) -> tuple[Floats, Floats, Floats]:
         """One forward pass; a file with a fixed batch runs as often as it takes."""
-        # free where the pixels are laid out so already, as Detector.prepare makes them for this network
-        rows = np.ascontiguousarray(np.moveaxis(pixels, 1, 3))
-        return in_parts(self._infer, rows, self.fixed)
+        return in_parts(lambda part: self._infer({self.input: part}, OUTPUTS), _rows(pixels), self.fixed)
 
-    def _infer(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
-        self.request.infer([rows], share_inputs=True)
-        first, second, third = (np.array(self.request.get_tensor(name).data) for name in OUTPUTS)
-        return first, second, third
+    def find(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
+        """As an ExportedNetwork's."""
+        limits = thresholds(post)
+        return by_picture(lambda part: self._infer({self.input: part, **limits}, FACES), _rows(pixels), self.fixed)
+
+    def _infer(self, feeds: dict[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        self.request.infer(feeds, share_inputs=True)
+        return [np.array(self.request.get_tensor(name).data) for name in outputs]
+
+
+def _rows(pixels: Floats) -> Floats:
+    """(N, 3, H, W) as (N, H, W, 3): free where they lie so already, as Detector.prepare makes them for this network."""
+    return np.ascontiguousarray(np.moveaxis(pixels, 1, 3))
 
 
 def import_openvino() -> Any:

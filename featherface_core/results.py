@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from featherface_core.config import PostprocessConfig
+
 SCHEMA = 1  # of every JSON that the command line prints
 
 Floats = NDArray[np.float32]
@@ -134,7 +136,9 @@ class SizeCheck:
 
     expected: anchors by the formula. shapes: of the outputs. onnx_error, torch_error: largest difference of a raw output, of
     onnxruntime's and of PyTorch's float32, from PyTorch in float64, relative to max(1, |value|). allowed: for onnx_error.
-    faces: final detections of (PyTorch, ONNX); box_error: their largest difference in pixels.
+    faces: final detections of (PyTorch, ONNX); box_error: their largest difference in pixels. post_faces, post_error: of a
+    file with post-processing, how many faces of one run were compared with the separate path's, and the largest difference
+    of a box or a landmark in pixels.
     """
 
     batch: int
@@ -147,6 +151,8 @@ class SizeCheck:
     allowed: float = 0.0
     faces: tuple[int, int] = (0, 0)
     box_error: float = 0.0
+    post_faces: int = 0
+    post_error: float = 0.0
     problem: str = ""
 
     @property
@@ -160,7 +166,7 @@ class ExportReport:
     """What was written, and its proof.
 
     rewrites: what made the network faster (onnx.rewrite). seconds: export without, and with, the checks. package: the
-    deployment folder.
+    deployment folder. post: the thresholds of a file with post-processing.
     """
 
     path: str
@@ -177,6 +183,7 @@ class ExportReport:
     package: str | None = None
     package_files: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
+    post: PostprocessConfig | None = None
 
 
 @dataclass(frozen=True)

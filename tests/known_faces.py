@@ -1,6 +1,5 @@
 """An ONNX file that finds the same two faces in every picture."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +7,22 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from featherface_core.boxes import count_anchors
-from featherface_core.detect import METADATA_KEY
+from featherface_core.config import PostprocessConfig
+from featherface_core.detect import default_constants
 from featherface_core.models.variants import build_model
 from featherface_core.onnx.export import describe
+from featherface_core.onnx.graph import describe_in
+from featherface_core.onnx.postprocess import add_postprocess
 
 CANVAS = (64, 96)
 FACES = {0: 0.9, 40: 0.7}  # anchor: score
 
 
-def stub_onnx(path: Path) -> Path:
-    """An ONNX file of ours for 1x3x64x96 that finds FACES' anchors in every picture: no export, no torch."""
+def stub_onnx(path: Path, post: PostprocessConfig | None = None) -> Path:
+    """An ONNX file of ours for 1x3x64x96 that finds FACES' anchors in every picture: no export, no torch.
+
+    post: of a file with post-processing.
+    """
     count = count_anchors(*CANVAS)
     boxes, scores, landmarks = (np.zeros((1, count, n), np.float32) for n in (4, 2, 10))
     for anchor, score in FACES.items():
@@ -34,7 +39,8 @@ def stub_onnx(path: Path) -> Path:
     )
     model = helper.make_model(graph)
     model.opset_import[0].version, model.ir_version = 19, 9
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(describe(build_model("v2", device="meta"), "untrained"))
+    if post:
+        add_postprocess(model, post, default_constants())
+    describe_in(model, describe(build_model("v2", device="meta"), "untrained", post))
     onnx.save(model, path)
     return path

@@ -4,7 +4,7 @@ import numpy as np
 
 from featherface_core.bench.candidate import Setting, fit
 from featherface_core.bench.report import Cost, NodeTime
-from featherface_core.config import ModelConfig, with_values
+from featherface_core.config import ModelConfig, PostprocessConfig, with_values
 from featherface_core.detect import Detector
 from featherface_core.errors import ConfigError
 from featherface_core.openvino import OpenVinoDetector
@@ -32,7 +32,7 @@ class OpenVinoCandidate:
 
     def run(self) -> object:
         """One forward pass of the batch."""
-        return self._detector.network.run(self.pixels)
+        return self._detector.forward(self.pixels, PostprocessConfig())
 
     def cost(self) -> Cost:
         """Of the network as trained, from shapes alone; what OpenVINO moves in memory is its own business."""

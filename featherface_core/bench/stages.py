@@ -32,6 +32,7 @@ class Pipeline:
 
     def run(self) -> None:
         """Read, prepare, run, decode: a batch of the same picture."""
+        post = PostprocessConfig()
         times = [self.clock()]
         pictures = [read_picture(self.picture) for _ in range(self.batch)]
         times.append(self.clock())
@@ -40,9 +41,9 @@ class Pipeline:
         # one picture keeps the layout in memory that its network asked for
         pixels = prepared[0][0][None] if self.batch == 1 else np.stack([each for each, _ in prepared])
         times.append(self.clock())
-        outputs = self.detector.network.run(pixels)
+        outputs = self.detector.forward(pixels, post)
         times.append(self.clock())
-        found = self.detector.decode(outputs, canvas, [scales for _, scales in prepared], PostprocessConfig())
+        found = self.detector.decode(outputs, canvas, [scales for _, scales in prepared], post)
         times.append(self.clock())
         self.faces = len(found[0])
         self.seconds.append(tuple(b - a for a, b in pairwise(times)))

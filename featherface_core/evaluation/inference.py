@@ -8,12 +8,11 @@ import numpy as np
 
 from featherface_core import boxes
 from featherface_core.data.annotation import FLIP_ORDER, Picture
-from featherface_core.detect import Detector
+from featherface_core.detect import Detector, Outputs
 from featherface_core.errors import DataError
 from featherface_core.evaluation.protocol import Protocol
-from featherface_core.results import Detections, Floats
+from featherface_core.results import Detections
 
-Outputs = tuple[Floats, Floats, Floats]
 Scales = tuple[float, float]
 
 
@@ -32,9 +31,10 @@ class PictureFaces:
 
 @dataclass(frozen=True)
 class View:
-    """What the network made of one batch: for those who want its raw outputs.
+    """What the network made of one batch: for those who want its outputs.
 
-    indices: of the pictures. scales: (x, y) that each was resized by. shape: (height, width) of the input.
+    indices: of the pictures. outputs: as Detector.forward gives them. scales: (x, y) that each was resized by. shape:
+    (height, width) of the input.
     """
 
     indices: tuple[int, ...]
@@ -96,7 +96,7 @@ def _run(
             prepared = [detector.prepare(picture, side) for picture in seen]
             pixels, scales = np.stack([p for p, _ in prepared]), tuple(scale for _, scale in prepared)
             ready = time.perf_counter()
-            outputs = detector.network.run(pixels)
+            outputs = detector.forward(pixels, protocol.post)
             done = time.perf_counter()
             shape = (pixels.shape[2], pixels.shape[3])
             found = detector.decode(outputs, shape, scales, protocol.post)

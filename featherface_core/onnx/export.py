@@ -7,20 +7,35 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from featherface_core import __version__
 from featherface_core.checkpoint import Weights, model_of, save_weights
 from featherface_core.config import ExportConfig, PostprocessConfig
-from featherface_core.detect import METADATA_SCHEMA, OUTPUTS, default_constants
+from featherface_core.detect import FACES, METADATA_SCHEMA, OUTPUTS, default_constants
 from featherface_core.errors import ExportError
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.files import replacing
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.onnx.graph import make_graph
+from featherface_core.onnx.graph import describe_in, make_graph
 from featherface_core.onnx.openvino import save_openvino
 from featherface_core.onnx.package import check_folder, write_package
+from featherface_core.onnx.postprocess import add_postprocess
 from featherface_core.onnx.rewrite import chosen
 from featherface_core.onnx.verify import verify
 from featherface_core.results import ExportReport, SizeCheck
+
+RAW_MEANING = (
+    "(batch, anchors, 4): centre and size, coded against the anchors with the variances",
+    "(batch, anchors, 2): softmax scores, background and face",
+    "(batch, anchors, 10): five points x, y, coded against the anchors with the first variance",
+)
+MEANING = (
+    "(faces, 4): x1, y1, x2, y2 in pixels of the input; pictures in turn, best first in each",
+    "(faces,): 0 to 1, above score_threshold",
+    "(faces, 5, 2): x, y of the eyes, the nose and the corners of the mouth, in pixels of the input",
+    "(faces,): which picture of the batch, from 0",
+)
 
 
 def export(
@@ -70,16 +85,19 @@ def _export(
         # the temporary names differ in their suffixes as the files do, as OpenVINO wants it; the last gets its name first
         temporary, *_ = [stack.enter_context(replacing(file, ExportError)) for file in files]
         on_event(Progress(0, steps, f"tracing {model.config.name}"))
-        description = describe(model, weights)
-        graph = make_graph(model, config, description)
-        if config.form == "openvino":
-            save_openvino(graph, description, temporary)
-        else:
-            temporary.write_bytes(graph.SerializeToString())
+        description = describe(model, weights, config.post)
+        graph = make_graph(model, config, describe(model, weights))
+        network = temporary
+        if config.post is not None:
+            network = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"network{path.suffix}"
+            _save(graph, network, config)
+            add_postprocess(graph, config.post, description["constants"])
+            describe_in(graph, description)
+        _save(graph, temporary, config)
         export_seconds = time.perf_counter() - start
         checks: list[SizeCheck] = []
         on_event(Progress(1, steps, "comparing with PyTorch"))
-        for check in verify(temporary, model, config):
+        for check in verify(temporary, model, config, network):
             checks.append(check)
             on_event(Progress(1 + len(checks), steps, f"{check.height}x{check.width}, batch {check.batch}"))
         failed = [c for c in checks if not c.passed]
@@ -102,6 +120,7 @@ def _export(
         export_seconds,
         time.perf_counter() - start,
         rewrites=chosen(config),
+        post=config.post,
     )
     if package is None:
         return report
@@ -111,19 +130,26 @@ def _export(
     return replace(report, package=str(package), package_files=names)
 
 
-def describe(model: FeatherFace, weights: str) -> dict[str, Any]:
-    """What an exported file says of itself: all that is needed to go from a picture to faces without this package."""
-    post = PostprocessConfig()
+def _save(graph: onnx.ModelProto, path: Path, config: ExportConfig) -> None:
+    if config.form == "openvino":
+        save_openvino(graph, path)
+    else:
+        path.write_bytes(graph.SerializeToString())
+
+
+def describe(model: FeatherFace, weights: str, post: PostprocessConfig | None = None) -> dict[str, Any]:
+    """What an exported file says of itself: all that is needed to go from a picture to faces without this package.
+
+    post: of a file with post-processing, None for one that gives the network's raw outputs.
+    """
+    limits = post or PostprocessConfig()
     return {
         "schema": METADATA_SCHEMA,
         "version": __version__,
         "model": asdict(model.config),
         "weights": weights,
         "constants": default_constants(),
-        "postprocess": {"score_threshold": post.score, "nms_iou": post.nms, "top_k": post.top_k},
-        "outputs": {
-            OUTPUTS[0]: "(batch, anchors, 4): centre and size, coded against the anchors with the variances",
-            OUTPUTS[1]: "(batch, anchors, 2): softmax scores, background and face",
-            OUTPUTS[2]: "(batch, anchors, 10): five points x, y, coded against the anchors with the first variance",
-        },
+        "with_postprocess": post is not None,
+        "postprocess": {"score_threshold": limits.score, "nms_iou": limits.nms, "top_k": limits.top_k},
+        "outputs": dict(zip(OUTPUTS, RAW_MEANING, strict=True) if post is None else zip(FACES, MEANING, strict=True)),
     }

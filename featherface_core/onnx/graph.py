@@ -130,6 +130,12 @@ def _tidy(graph: onnx.ModelProto, config: ExportConfig, description: dict[str, A
             batch.dim_param, anchors.dim_param = "batch", "anchors"
         else:
             batch.dim_value, anchors.dim_value = 1, count_anchors(*config.size)
+    describe_in(graph, description)
+
+
+def describe_in(graph: onnx.ModelProto, description: dict[str, Any]) -> None:
+    """Make ``description`` the graph's whole metadata."""
+    del graph.metadata_props[:]
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(description)
 

@@ -1,6 +1,5 @@
 """An ONNX graph of ours as OpenVINO's intermediate representation, deformable convolutions included."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,69 @@ from featherface_core.errors import ExportError
 from featherface_core.openvino import import_openvino, reason
 
 
-def save_openvino(graph: onnx.ModelProto, description: dict[str, Any], path: Path) -> None:
+def save_openvino(graph: onnx.ModelProto, path: Path) -> None:
     """Write ``graph`` as an .xml with its .bin beside it, float32, its metadata in the runtime information.
 
     The input is (N, H, W, 3) in place of (N, 3, H, W): pictures come so, and the CPU plugin's kernels work so; it would
-    reorder every input otherwise. Raises ExportError, and MissingPackageError without the openvino package.
+    reorder every input otherwise. Inputs that may be left out in ONNX have to be given. Raises ExportError, and
+    MissingPackageError without the openvino package.
     """
     openvino = import_openvino()
     from openvino.preprocess import PrePostProcessor
 
     core = openvino.Core()
     core.add_extension(_deform_conv())
+    core.add_extension(_non_max_suppression())
     try:
-        model = core.read_model(graph.SerializeToString(), b"")
+        model = core.read_model(_without_defaults(graph).SerializeToString(), b"")
+        pixels = graph.graph.input[0].name
         steps = PrePostProcessor(model)
-        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
-        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        steps.input(pixels).tensor().set_layout(openvino.Layout("NHWC"))
+        steps.input(pixels).model().set_layout(openvino.Layout("NCHW"))
         model = steps.build()
     except RuntimeError as problem:
         raise ExportError(
             f"OpenVINO cannot convert the graph: {reason(problem)}", "export with --format onnx"
         ) from problem
-    model.set_rt_info(json.dumps(description), [METADATA_KEY])
+    said = {entry.key: entry.value for entry in graph.metadata_props}
+    model.set_rt_info(said[METADATA_KEY], [METADATA_KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _without_defaults(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose inputs have no values of their own, which OpenVINO would take for constants."""
+    made = onnx.ModelProto()
+    made.CopyFrom(graph)
+    names = {given.name for given in graph.graph.input}
+    fixed = [tensor for tensor in graph.graph.initializer if tensor.name not in names]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(fixed)
+    return made
+
+
+def _non_max_suppression() -> Any:
+    """NonMaxSuppression as ONNX has it: a box goes above the threshold; OpenVINO's goes at the threshold too."""
+    from openvino import opset1, opset9
+    from openvino.frontend.onnx import ConversionExtension
+
+    just_above, least = np.nextafter(np.float32(1), np.float32(2)), np.finfo(np.float32).tiny
+
+    def convert(node: Any) -> Any:
+        boxes, scores, most, iou, score = (node.get_input(i) for i in range(5))
+        iou = opset1.maximum(opset1.multiply(iou, just_above), least)
+        chosen = opset9.non_max_suppression(
+            boxes,
+            scores,
+            most,
+            iou,
+            score,
+            box_encoding="corner",
+            sort_result_descending=False,
+            output_type="i64",
+        )
+        return [chosen.output(0)]
+
+    return ConversionExtension("NonMaxSuppression", convert)
 
 
 def _deform_conv() -> Any:

@@ -10,13 +10,24 @@ from typing import Any
 
 from featherface_core import __version__, boxes, pictures
 from featherface_core.config import MIN_SIZE, UNTRAINED
+from featherface_core.detect import THRESHOLDS, holds_postprocess
 from featherface_core.errors import ExportError
 from featherface_core.files import make_folder
+from featherface_core.onnx import usage_faces, usage_network, usage_template
 from featherface_core.results import ExportReport
 
 CONFIG_FILE = "deployment_config.json"
 SUMS_FILE = "SHA256SUMS"
-EMBEDDED = (boxes.make_anchors, boxes.decode_boxes, boxes.decode_landmarks, boxes.nms, boxes.postprocess)
+# what the example is made of besides its template, for files without and with post-processing
+NETWORK = (
+    boxes.make_anchors,
+    boxes.decode_boxes,
+    boxes.decode_landmarks,
+    boxes.nms,
+    boxes.postprocess,
+    usage_network.find_faces,
+)
+FACES = (usage_faces.find_faces,)
 
 
 def write_package(
@@ -33,7 +44,7 @@ def write_package(
         shutil.copyfile(onnx_file, new / "model.onnx")
         shutil.copyfile(weights_file, new / "weights.safetensors")
         _write(new / CONFIG_FILE, json.dumps(_config(description, report), indent=2) + "\n")
-        _write(new / "usage_example.py", usage_example())
+        _write(new / "usage_example.py", usage_example(holds_postprocess(description)))
         _write(new / "README.md", _readme(description, report))
         names = sorted(path.name for path in new.iterdir())
         _write(new / SUMS_FILE, "".join(f"{_sha256(new / name)}  {name}\n" for name in names))
@@ -61,16 +72,16 @@ def check_folder(folder: Path, besides: Path) -> Path:
     return make_folder(folder, ExportError).resolve()
 
 
-def usage_example() -> str:
+def usage_example(with_postprocess: bool = False) -> str:
     """``usage_template.py`` with the imports from this package replaced by what they import, so that it stands alone."""
-    from featherface_core.onnx import usage_template
-
     text = inspect.getsource(usage_template)
-    constants = [f"{name} = {getattr(boxes, name)!r}" for name in ("STRIDES", "ANCHOR_SIZES", "VARIANCES")] + [
+    of_anchors = () if with_postprocess else ("STRIDES", "ANCHOR_SIZES", "VARIANCES")
+    constants = [f"{name} = {getattr(boxes, name)!r}" for name in of_anchors] + [
         f"MEAN = {pictures.MEAN!r}",
         f"MIN_SIZE = {MIN_SIZE}",
     ]
-    functions = [inspect.getsource(function) for function in (pictures.prepare, *EMBEDDED)]
+    embedded = FACES if with_postprocess else NETWORK
+    functions = [inspect.getsource(function) for function in (pictures.prepare, *embedded)]
     start = text.index("from featherface_core")
     end = text.index("\n\n", start)
     text = text[:start] + "from numpy.typing import NDArray" + text[end:]
@@ -101,6 +112,10 @@ def _config(description: dict[str, Any], report: ExportReport) -> dict[str, Any]
 
 
 def _readme(description: dict[str, Any], report: ExportReport) -> str:
+    gives = "\n".join(f"  - `{name}` {meaning}" for name, meaning in description["outputs"].items())
+    if holds_postprocess(description):
+        limits = ", ".join(f"`{name}` ({description['postprocess'][name]:g})" for name in THRESHOLDS)
+        gives += f"\n\n  Further inputs, scalars that may be left out, and their values then: {limits}."
     sizes = ", ".join(dict.fromkeys(f"{c.height}x{c.width}" for c in report.checks))
     worst = max(c.onnx_error for c in report.checks)
     caution = (
@@ -121,6 +136,8 @@ draws them into faces.jpg. It needs none of FeatherFace's own packages.
 
 - `model.onnx`: {free}, opset {report.opset}, {report.deform_nodes} DeformConv nodes. Input: BGR, float32, mean
   {tuple(description["constants"]["mean"])} subtracted, NCHW. The same constants stand in its metadata under `featherface`.
+  Outputs:
+{gives}
 - `weights.safetensors`: the weights it was made from, for `featherface export` and `detect`.
 - `deployment_config.json`: pre- and post-processing, and the proof: the raw outputs were within {worst:.1e} (relative)
   of PyTorch in float64, and the same faces were found, at these heights x widths:

@@ -7,12 +7,13 @@ python usage_example.py PICTURE [--out faces.jpg] [--size 640] [--score 0.5]
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime
 
-from featherface_core.boxes import make_anchors, postprocess
+from featherface_core.onnx.usage_network import find_faces
 from featherface_core.pictures import prepare
 
 HERE = Path(__file__).parent
@@ -20,40 +21,28 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Detect, print one JSON line a face, and draw."""
-    config = json.loads((HERE / "deployment_config.json").read_text(encoding="utf-8"))
-    constants, defaults = config["constants"], config["postprocess"]
+    config: dict[str, Any] = json.loads((HERE / "deployment_config.json").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description="Find the faces in a picture.")
     parser.add_argument("picture")
     parser.add_argument("--out", default="faces.jpg", help="where the drawn picture goes")
     parser.add_argument("--size", type=int, help="long side in pixels that the picture is scaled to; default: its own")
-    parser.add_argument("--score", type=float, default=defaults["score_threshold"])
+    parser.add_argument("--score", type=float, default=config["postprocess"]["score_threshold"])
     arguments = parser.parse_args()
 
     picture = cv2.imread(arguments.picture, cv2.IMREAD_COLOR)
     if picture is None:
         raise SystemExit(f"error: {arguments.picture} is not a picture that OpenCV can read")
-    session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it would warn of inputs that may be left out
+    session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"])
     shape = session.get_inputs()[0].shape
     canvas = (shape[2], shape[3]) if isinstance(shape[2], int) else None
 
-    pixels, scale = prepare(np.asarray(picture, np.uint8), arguments.size, tuple(constants["mean"]), canvas)
-    names = ["bbox_regressions", "classifications", "landmarks"]
-    regressions, scores, landmarks = session.run(names, {session.get_inputs()[0].name: pixels[None]})
-    strides, sizes = tuple(constants["strides"]), tuple(map(tuple, constants["anchor_sizes"]))
-    anchors = make_anchors(pixels.shape[1], pixels.shape[2], strides, sizes)
-    boxes, face_scores, points = postprocess(
-        regressions[0],
-        scores[0],
-        landmarks[0],
-        anchors,
-        arguments.score,
-        defaults["nms_iou"],
-        defaults["top_k"],
-        tuple(constants["variances"]),
-    )
+    pixels, scale = prepare(np.asarray(picture, np.uint8), arguments.size, tuple(config["constants"]["mean"]), canvas)
+    boxes, scores, points = find_faces(session, pixels, arguments.score, config)
     boxes, points = boxes / np.tile(scale, 2), points / np.array(scale)
 
-    for box, score, five in zip(boxes, face_scores, points, strict=True):
+    for box, score, five in zip(boxes, scores, points, strict=True):
         face = {"box": box.round(2).tolist(), "score": round(float(score), 4), "landmarks": five.round(2).tolist()}
         print(json.dumps(face))
         x1, y1, x2, y2 = (round(float(v)) for v in box)

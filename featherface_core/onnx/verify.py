@@ -11,33 +11,44 @@ from numpy.typing import NDArray
 
 from featherface_core import boxes
 from featherface_core.config import ExportConfig, PostprocessConfig
-from featherface_core.detect import Network, TorchNetwork
+from featherface_core.detect import ExportedNetwork, Network, TorchNetwork
 from featherface_core.errors import ExportError, first_line
 from featherface_core.exported import open_exported
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.pictures import PORTRAIT, Picture, fill, read_picture
+from featherface_core.onnx.verify_postprocess import (
+    Faces,
+    Finder,
+    clear_threshold,
+    compare_postprocess,
+    in_graph,
+    separately,
+)
+from featherface_core.pictures import PORTRAIT, fill, read_picture
 from featherface_core.results import Floats, SizeCheck
 
 BOX_TOLERANCE = 0.1  # pixels
 SLACK = 4.0  # times the rounding error of float32 PyTorch
 WIDTHS = (4, 2, 10)
-Outputs = tuple[Floats, Floats, Floats]
 
 
-def verify(path: Path, model: FeatherFace, config: ExportConfig) -> Iterator[SizeCheck]:
+def verify(path: Path, model: FeatherFace, config: ExportConfig, network: Path) -> Iterator[SizeCheck]:
     """Compare an exported file with ``model`` on a real picture at each size and batch of ``config``; yields a row for each.
 
-    The yardstick for raw outputs is the network in float64, so that PyTorch's own rounding is not taken for the file's
-    error. Raises ExportError if onnx's checker refuses the file.
+    network: the file itself, or for one with post-processing the same without it. Its raw outputs are held against the
+    network in float64, so that PyTorch's own rounding is not taken for the file's error, and the faces of ``path`` against
+    PyTorch's and the separate path's. Raises ExportError if onnx's checker refuses the file.
     """
     if path.suffix == ".onnx":
         check_file(path)
-    ours, theirs = TorchNetwork(model), open_exported(path, torch.get_num_threads()).network
+    threads = torch.get_num_threads()
+    ours, theirs = TorchNetwork(model), open_exported(network, threads).network
+    file = open_exported(path, threads).network if config.post is not None else None
     exact = copy.deepcopy(model).double().eval()
     picture = read_picture(PORTRAIT)
     for height, width in config.test_sizes if config.dynamic else (config.size,):
         for batch in config.test_batches if config.dynamic else (1,):
-            yield _check(ours, theirs, exact, picture, batch, height, width, config.tolerance)
+            row = SizeCheck(batch, height, width, boxes.count_anchors(height, width))
+            yield _check(row, fill(picture, batch, height, width), ours, theirs, exact, file, config)
 
 
 def check_file(path: Path) -> None:
@@ -54,23 +65,22 @@ def check_file(path: Path) -> None:
 
 
 def _check(
+    row: SizeCheck,
+    pixels: Floats,
     ours: TorchNetwork,
     theirs: Network,
     exact: FeatherFace,
-    picture: Picture,
-    batch: int,
-    height: int,
-    width: int,
-    tolerance: float,
+    file: ExportedNetwork | None,
+    config: ExportConfig,
 ) -> SizeCheck:
-    pixels = fill(picture, batch, height, width)
-    row = SizeCheck(batch, height, width, boxes.count_anchors(height, width))
     try:
         outputs = theirs.run(pixels)
+        if file is not None:
+            file.find(pixels, config.post or PostprocessConfig())
     except Exception as failure:  # onnxruntime has no common base class for its errors
         return replace(row, problem=f"does not run: {first_line(failure)}")
     row = replace(row, shapes=tuple(tuple(output.shape) for output in outputs))
-    wanted = tuple((batch, row.expected, values) for values in WIDTHS)
+    wanted = tuple((row.batch, row.expected, values) for values in WIDTHS)
     if row.shapes != wanted:
         return replace(row, problem=f"shapes are {row.shapes}, not {wanted}")
 
@@ -78,13 +88,15 @@ def _check(
         truth = [output.numpy() for output in exact(torch.from_numpy(pixels).double())]
     reference = ours.run(pixels)
     torch_error = _difference(reference, truth)
-    faces, box_error = _compare_faces(height, width, reference, outputs)
+    separate = separately(outputs, row.height, row.width)
+    final = separate if file is None else in_graph(file, pixels)
+    faces, box_error = _compare_faces(row, reference, final)
     row = replace(
         row,
         onnx_error=_difference(outputs, truth),
         torch_error=torch_error,
         # a network that magnifies rounding (float32 PyTorch itself is far off) is no fault of the file
-        allowed=max(tolerance, SLACK * torch_error),
+        allowed=max(config.tolerance, SLACK * torch_error),
         faces=faces,
         box_error=box_error,
     )
@@ -93,37 +105,29 @@ def _check(
     if faces[0] != faces[1] or not box_error <= BOX_TOLERANCE:
         found = f"{faces[0]} faces in PyTorch, {faces[1]} in ONNX, boxes differ by {box_error:.2f} px"
         return replace(row, problem=found)
-    return row
+    if config.post is None:
+        return row
+    return compare_postprocess(row, final, separate, outputs[1][:, :, 1], config.post)
 
 
-def _difference(outputs: Outputs, truth: list[NDArray[np.float64]]) -> float:
+def _difference(outputs: Faces, truth: list[NDArray[np.float64]]) -> float:
     """Largest difference relative to max(1, |value|); infinite where a value is not a number."""
     worst = max(float((np.abs(o - t) / np.maximum(1, np.abs(t))).max()) for o, t in zip(outputs, truth, strict=True))
     return worst if np.isfinite(worst) else np.inf
 
 
-def _compare_faces(height: int, width: int, reference: Outputs, outputs: Outputs) -> tuple[tuple[int, int], float]:
+def _compare_faces(row: SizeCheck, reference: Faces, theirs: Finder) -> tuple[tuple[int, int], float]:
     """Final detections of both sides: their numbers, and the largest difference of matched boxes in pixels."""
-    anchors = boxes.make_anchors(height, width)
+    ours = separately(reference, row.height, row.width)
     counts, worst = [0, 0], 0.0
-    limits = np.array((width, height, width, height), np.float32)
-    for i in range(len(reference[0])):
-        post = PostprocessConfig(score=_clear_threshold(reference[1][i][:, 1]), top_k=0)
-        found = []
-        for regressions, scores, landmarks in (reference, outputs):
-            face_boxes, _, _ = boxes.postprocess(regressions[i], scores[i], landmarks[i], anchors, post.score, post.nms)
-            found.append(face_boxes)
+    limits = np.array((row.width, row.height, row.width, row.height), np.float32)
+    for i in range(row.batch):
+        post = PostprocessConfig(score=clear_threshold(reference[1][i][:, 1]), top_k=0)
+        found = [find(i, post)[0] for find in (ours, theirs)]
         counts = [count + len(face_boxes) for count, face_boxes in zip(counts, found, strict=True)]
         if all(len(face_boxes) for face_boxes in found):
             nearest = boxes.iou(*found).argmax(1)
             # cut to the picture, as users get them: a lively network's boxes reach thousands of pixels beyond it
-            ours, theirs = (np.clip(face_boxes, 0, limits) for face_boxes in (found[0], found[1][nearest]))
-            worst = max(worst, float(np.abs(ours - theirs).max()))
+            kept, matched = (np.clip(face_boxes, 0, limits) for face_boxes in (found[0], found[1][nearest]))
+            worst = max(worst, float(np.abs(kept - matched).max()))
     return (counts[0], counts[1]), worst
-
-
-def _clear_threshold(scores: Floats, most: int = 200) -> float:
-    """A score threshold in the widest gap among the best anchors, so that no face hangs on the last digit of its score."""
-    best = np.sort(scores)[::-1][: most + 1].astype(np.float64)
-    widest = int(np.argmax(best[:-1] - best[1:]))
-    return float((best[widest] + best[widest + 1]) / 2)
