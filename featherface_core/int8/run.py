@@ -4,7 +4,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,11 @@ def export_int8(
     Raises as ``quantise`` and ``export`` do.
     """
     began = time.perf_counter()
-    find_pictures(Path(int8.calibration), 1)  # before the work, not after it
+    given = _open(int8, None if config.dynamic else (1, *config.size))  # before the work, not after it
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "float32.onnx"
         proven = export(source, file, config, None, on_event, named)
-        report = quantise(file, path, int8, on_event)
+        report = _quantise(file, OnnxDetector(file), Path(path), int8, given, on_event)
     return replace(report, checks=proven.checks, seconds=time.perf_counter() - began)
 
 
@@ -62,11 +62,29 @@ def quantise(file: Path, path: str | Path, config: Int8Config, on_event: Listene
     too far or nothing can be quantised, DataError for calibration or validation pictures that cannot be used, ConfigError
     where the two overlap, WeightsError for a file that is not ours.
     """
-    began = time.perf_counter()
-    path = Path(path)
     detector = OnnxDetector(file)
+    return _quantise(file, detector, Path(path), config, _open(config, detector.network.fixed), on_event)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a user named, looked at. held_out: None where AP is not to be measured."""
+
+    pictures: Pictures
+    held_out: HeldOut | None
+
+
+def _open(config: Int8Config, fixed: tuple[int, int, int] | None) -> _Given:
+    """fixed: the (batch, height, width) of a file that takes no other."""
     pictures = find_pictures(Path(config.calibration), config.pictures)
-    held_out = HeldOut(config.val, detector.network.fixed, pictures.files) if config.val else None
+    return _Given(pictures, HeldOut(config.val, fixed, pictures.files) if config.val else None)
+
+
+def _quantise(
+    file: Path, detector: OnnxDetector, path: Path, config: Int8Config, given: _Given, on_event: Listener
+) -> Int8Report:
+    began = time.perf_counter()
+    pictures, held_out = given.pictures, given.held_out
     graph = onnx.load(file)
     groups = find_groups(graph)
     ranges = _ranges(file, graph.graph.input[0].name, detector, pictures, config, on_event)
