@@ -28,7 +28,8 @@ class Int8Config:
     def __post_init__(self) -> None:
         if not self.calibration:
             raise ConfigError(
-                "--int8 without --calibration: no pictures give the ranges of values", "name a folder: --calibration DIR"
+                "--int8 without --calibration: no pictures give the ranges of values",
+                "name a folder: --calibration DIR",
             )
         check_choice("--calibration-method", self.method, Method)
         check_range("--calibration-pictures", self.pictures, 1, 10_000)

@@ -41,7 +41,7 @@ def measure_groups(
         pairs = zip(inputs, reference, outputs, strict=True)
         changes = [change(detector, pixels.shape[2:], before, after) for pixels, before, after in pairs]
         score, box = (float(value) for value in np.average([c[:2] for c in changes], 0, [c[2] for c in changes]))
-        yield GroupChange(group.name, group.layers, group.weights, score, box, max(score, box) <= LIMIT)
+        yield GroupChange(group.name, group.layers, group.weights, score, box, score <= LIMIT and box <= LIMIT)
 
 
 def change(detector: Detector, shape: tuple[int, ...], before: Outputs, after: Outputs) -> tuple[float, float, float]:
