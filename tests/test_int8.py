@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from small_network import STAGES, small_network
 
 import featherface_core.int8.run as run_module
+from featherface_core import machine
 from featherface_core.bench.rounds import Rounds
 from featherface_core.config import ExportConfig
 from featherface_core.detect import METADATA_KEY, OnnxDetector
@@ -256,6 +257,12 @@ def test_pictures_are_spread_over_the_folder(album: Path) -> None:
     assert all(path.name != ".hidden.jpg" for path in everything.files)
 
 
+def test_a_dull_picture_does_not_come_first(tmp_path: Path) -> None:
+    for name, contrast in (("a", 0), ("b", 9), ("c", 90), ("d", 1)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.tile(np.uint8([100, 100 + contrast]), (48, 24)))
+    assert [path.stem for path in find_pictures(tmp_path, 8).files] == ["c", "b", "d", "a"]
+
+
 def test_large_pictures_are_scaled_down(made: tuple[Path, Path, Int8Report]) -> None:
     detector = OnnxDetector(made[0], threads=1)
     assert network_input(detector, np.zeros((LARGEST * 2, LARGEST, 3), np.uint8)).shape == (1, 3, LARGEST, LARGEST // 2)
@@ -346,6 +353,25 @@ def test_unless_told(album: Path, tmp_path: Path) -> None:
     report = quantise(file, tmp_path / "int8.onnx", Int8Config(str(album), val=str(data / "val"), max_drop=1.0, runs=3))
     assert report.drop == pytest.approx(0.03)
     assert (tmp_path / "int8.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("flags\t\t: fpu avx2 fma\n", False),
+        ("flags\t\t: fpu avx2 avx512_vnni\n", True),
+        ("Features\t: fp asimd asimddp\n", True),
+        ("processor\t: 0\n", None),
+        (None, None),
+    ],
+)
+def test_dot_products_of_int8_are_told_by_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, has: bool | None
+) -> None:
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert machine.adds_up_int8() is has
 
 
 # ---- the weights that ship ----

@@ -10,10 +10,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featherface_core.detect import Detector
 from featherface_core.errors import DataError
+from featherface_core.evaluation.task import spread
 from featherface_core.int8.groups import ACTIVATION, LAYERS
 from featherface_core.pictures import PICTURE_SUFFIXES, Picture, read_picture
 from featherface_core.results import Floats
@@ -21,13 +20,16 @@ from featherface_core.results import Floats
 LARGEST = 1024  # pixels: larger pictures are scaled down, for a calibrator keeps every tensor of a picture in memory
 # the share of values, in per cent, that a range holds
 PERCENTILE, BINS = 99.999, 2048
-# more bins than steps of int8: with as many, as onnxruntime has it, there is one threshold to choose from
-ENTROPY_BINS, ENTROPY_STEPS = 512, 256
+# a threshold is chosen from half the bins that are more than the steps; onnxruntime takes as many, which leaves no choice
+ENTROPY_BINS, ENTROPY_STEPS = 256, 128
+FIRST = (
+    4  # pictures that give the first histograms: their bins keep their width, and a dull picture's would be very narrow
+)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Picture files that can be read. unreadable: how many of those chosen could not."""
+    """Picture files that can be read, those of most contrast first. unreadable: how many of those chosen could not."""
 
     files: tuple[Path, ...]
     unreadable: int
@@ -44,22 +46,20 @@ def find_pictures(folder: Path, at_most: int) -> Pictures:
     files = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
     if not files:
         raise DataError(f"--calibration {folder} holds no pictures", "known: " + " ".join(PICTURE_SUFFIXES))
-    chosen = [files[int(i)] for i in np.linspace(0, len(files) - 1, min(at_most, len(files))).round()]
+    chosen = [files[i] for i in spread(len(files), at_most)]
     problems: list[DataError] = []
-    readable = []
+    contrast: dict[Path, float] = {}
     for file in chosen:
         try:
-            read_picture(file)
+            contrast[file] = float(read_picture(file).std())
         except DataError as problem:
             problems.append(problem)
-        else:
-            readable.append(file)
-    if not readable:
+    if not contrast:
         raise DataError(
             f"--calibration {folder}: none of {len(chosen):,} pictures can be read; {problems[0].message}",
             problems[0].hint,
         )
-    return Pictures(tuple(readable), len(problems))
+    return Pictures(tuple(sorted(contrast, key=lambda file: -contrast[file])), len(problems))
 
 
 def network_input(detector: Detector, picture: Picture) -> Floats:
@@ -73,7 +73,8 @@ def measure_ranges(
 ) -> Any:
     """The range of every tensor that a quantised layer may read or give, as onnxruntime's TensorsData.
 
-    file: of the float32 network. inputs: (1, 3, h, w) for its input ``name``. on_input: called after each.
+    file: of the float32 network. inputs: (1, 3, h, w) for its input ``name``. on_input: called after each. The first should be
+    rich in contrast: the bins of histograms keep the width that suits it.
     """
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
@@ -90,7 +91,9 @@ def measure_ranges(
             file, [*LAYERS, ACTIVATION], str(Path(folder) / "augmented.onnx"), kind, extra_options=options
         )
         for pixels in inputs:
-            calibrator.collect_data(_Feed([{name: pixels}]))  # one by one: it keeps all that it is given
+            calibrator.collect_data(
+                _Feed([{name: pixels}])
+            )  # one by one: it keeps every tensor of all that it is given
             on_input()
         return calibrator.compute_data()
 

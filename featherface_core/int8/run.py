@@ -14,6 +14,7 @@ from featherface_core.checkpoint import Weights
 from featherface_core.config import ExportConfig
 from featherface_core.detect import METADATA_KEY, OnnxDetector
 from featherface_core.errors import ExportError
+from featherface_core.evaluation.task import spread
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.files import replacing
 from featherface_core.int8.agreement import compare_faces
@@ -25,7 +26,7 @@ from featherface_core.int8.precision import Figures, HeldOut, largest_drop
 from featherface_core.int8.quantise import half, quantised
 from featherface_core.int8.report import Calibration, GroupChange, Int8Report
 from featherface_core.int8.sensitivity import PICTURES, measure_groups
-from featherface_core.machine import machine_facts
+from featherface_core.machine import adds_up_int8, machine_facts
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.export import export
 from featherface_core.onnx.verify import check_file
@@ -48,10 +49,10 @@ def export_int8(
     """
     began = time.perf_counter()
     given = _open(int8, None if config.dynamic else (1, *config.size))  # before the work, not after it
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, replacing(Path(path), ExportError) as temporary:
         file = Path(folder) / "float32.onnx"
         proven = export(source, file, config, None, on_event, named)
-        report = _quantise(file, OnnxDetector(file), Path(path), int8, given, on_event)
+        report = _quantise(file, OnnxDetector(file), Path(path), temporary, int8, given, on_event)
     return replace(report, checks=proven.checks, seconds=time.perf_counter() - began)
 
 
@@ -63,7 +64,9 @@ def quantise(file: Path, path: str | Path, config: Int8Config, on_event: Listene
     where the two overlap, WeightsError for a file that is not ours.
     """
     detector = OnnxDetector(file)
-    return _quantise(file, detector, Path(path), config, _open(config, detector.network.fixed), on_event)
+    given = _open(config, detector.network.fixed)
+    with replacing(Path(path), ExportError) as temporary:
+        return _quantise(file, detector, Path(path), temporary, config, given, on_event)
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,22 @@ def _open(config: Int8Config, fixed: tuple[int, int, int] | None) -> _Given:
 
 
 def _quantise(
-    file: Path, detector: OnnxDetector, path: Path, config: Int8Config, given: _Given, on_event: Listener
+    file: Path,
+    detector: OnnxDetector,
+    path: Path,
+    temporary: Path,
+    config: Int8Config,
+    given: _Given,
+    on_event: Listener,
 ) -> Int8Report:
+    """Write ``temporary``, which is to become ``path``."""
     began = time.perf_counter()
     pictures, held_out = given.pictures, given.held_out
     graph = onnx.load(file)
     groups = find_groups(graph)
     ranges = _ranges(file, graph.graph.input[0].name, detector, pictures, config, on_event)
-    inputs = [network_input(detector, read_picture(picture)) for picture in _some(pictures)]
+    some = [pictures.files[i] for i in spread(len(pictures.files), PICTURES)]
+    inputs = [network_input(detector, read_picture(picture)) for picture in some]
     changes = list(_changes(graph, ranges, groups, detector, inputs, on_event))
     kept = [group for group, change in zip(groups, changes, strict=True) if change.quantised]
     if not kept:
@@ -100,7 +111,7 @@ def _quantise(
     layers = sum(group.layers for group in kept), sum(group.layers for group in groups)
     made = quantised(graph, ranges, [node for group in kept for node in group.nodes])
     _describe(made, detector.description, calibration, changes, layers)
-    with tempfile.TemporaryDirectory() as folder, replacing(path, ExportError) as temporary:
+    with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / "float16.onnx"
         onnx.save(half(graph), other)
         onnx.save(made, temporary)
@@ -132,7 +143,7 @@ def _quantise(
             size,
             config.runs,
             rounds.cpu_share,
-            machine_facts() | {"onnxruntime": import_onnxruntime().__version__},
+            machine_facts() | {"onnxruntime": import_onnxruntime().__version__, "int8_dot_products": adds_up_int8()},
             time.perf_counter() - began,
         )
 
@@ -149,12 +160,6 @@ def _ranges(
 
     inputs: Iterator[Floats] = (network_input(detector, read_picture(picture)) for picture in pictures.files)
     return measure_ranges(file, inputs, name, config.method, told)
-
-
-def _some(pictures: Pictures) -> tuple[Path, ...]:
-    """At most PICTURES of them, evenly spread."""
-    step = -(-len(pictures.files) // PICTURES)
-    return pictures.files[::step]
 
 
 def _changes(
