@@ -17,7 +17,7 @@ def show_int8(report: Int8Report) -> None:
     here = {True: "this one has", False: "this one has not", None: "whether this one has is not known"}
     stdout.print(
         Text(
-            "score, box: mean change of a score and of a box (1 - IoU), over the best anchors. spread: 5th to 95th\n"
+            "score, box: mean change of a score and of a box (1 - IoU), over the best anchors. spread: 5th to 95th "
             "percentile over rounds. Int8 takes less time where the processor has VNNI or the like: "
             f"{here[report.machine['int8_dot_products']]}.",
         ),
