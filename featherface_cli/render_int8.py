@@ -90,9 +90,7 @@ def _facts(report: Int8Report) -> list[tuple[str, str | Text]]:
         busy = f"others wanted the core: the networks had it for {report.cpu_share:.0%} of the time, so ms are too many"
         rows.append(("busy", Text(busy, style="yellow")))
     if report.checks:
-        rows.append(
-            ("proven", f"in float32, at {plural(len(report.checks), 'size')} and batches, before it was quantised")
-        )
+        rows.append(("proven", f"in float32, by {plural(len(report.checks), 'check')} against PyTorch"))
     rows.append(("time", f"{report.seconds:.1f} s with all checks"))
     return rows
 
