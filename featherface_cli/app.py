@@ -12,6 +12,17 @@ from featherface_cli.bench import InOrder, bench
 from featherface_cli.data import data_app
 from featherface_cli.detector import open_detector, open_source
 from featherface_cli.eval import evaluate
+from featherface_cli.int8 import (
+    CalibrationOption,
+    Int8Option,
+    MaxDropOption,
+    MethodOption,
+    PicturesOption,
+    ValOption,
+    check_int8,
+    int8_config,
+    run_int8,
+)
 from featherface_cli.options import (
     JsonOption,
     ModelOption,
@@ -33,6 +44,7 @@ from featherface_core.config import (
     parse_sizes,
 )
 from featherface_core.errors import ConfigError, FeatherFaceError
+from featherface_core.int8.config import Int8Config
 
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment] # click's, wherever typer keeps it
 
@@ -253,13 +265,19 @@ def export(
     package: Annotated[
         Path | None, typer.Option("--package", metavar="DIR", help="Also write a deployment folder.")
     ] = None,
+    int8: Int8Option = False,
+    calibration: CalibrationOption = None,
+    calibration_method: MethodOption = Int8Config.method,
+    calibration_pictures: PicturesOption = Int8Config.pictures,
+    val: ValOption = None,
+    max_drop: MaxDropOption = Int8Config.max_drop,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Export to ONNX or OpenVINO and prove the file equal to PyTorch at many sizes; or convert weights.
 
     Every size and batch is compared: output shapes, raw outputs, and the faces found in a real picture. If one fails, no file
-    is written (exit code 5).
+    is written (exit code 5). With --int8 the proven file is quantised, and held against float32 and float16.
 
     Examples:
 
@@ -270,6 +288,8 @@ def export(
         featherface export --format openvino --static --size 640
 
         featherface export --with-postprocess --score 0.6
+
+        featherface export --int8 --calibration faces/train --val faces/val
 
         featherface export --weights mobilenet0.25_Final.pth --format safetensors --out v1.safetensors
     """
@@ -304,6 +324,9 @@ def export(
         )
     if form == "openvino" and package:
         raise ConfigError("--package goes with --format onnx", "leave out --package, or --format openvino")
+    quantising = int8_config(int8, calibration, calibration_method, calibration_pictures, val, max_drop)
+    if quantising:
+        check_int8(form, package is not None)
     suffixes = {
         "onnx": (".onnx",),
         "openvino": (".xml",),
@@ -330,6 +353,9 @@ def export(
             post=PostprocessConfig(**given) if with_postprocess else None,
         )
         name = source.config.name.removesuffix("*")
+        if quantising:
+            run_int8(source, out or Path(f"featherface_{name}_int8.onnx"), config, quantising, as_json, quiet)
+            return
         with progress_bar("export", quiet or as_json) as on_event:
             report = run(source, out or Path(f"featherface_{name}{suffixes[0]}"), config, package, on_event, UNTRAINED)
         render.print_json(report, "export") if as_json else render.show_export(report)

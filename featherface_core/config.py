@@ -142,8 +142,9 @@ class ExportConfig:
     test_sizes, test_batches: what is compared with PyTorch. opset: ONNX operator set, 19 (first with DeformConv) to 23.
     optimise: rewrite the network into fewer and faster steps of the same result; off exports it as it is written.
     tolerance: largest difference of a raw output from PyTorch's, relative to max(1, |value|). form: ``onnx``, or ``openvino``
-    for OpenVINO's intermediate representation (.xml with a .bin beside it). decompose: no DeformConv, for runtimes without it. post: the graph finds the faces itself, with these
-    thresholds unless a user gives others; None: it ends with the network's raw outputs.
+    for OpenVINO's intermediate representation (.xml with a .bin beside it). decompose: no DeformConv, for runtimes without it.
+    post: the graph finds the faces itself, with these thresholds unless a user gives others; None: it ends with the network's raw
+    outputs.
     """
 
     dynamic: bool = True

@@ -7,6 +7,9 @@ from typing import Any
 
 from featherface_core.version import __version__
 
+CPU_INFO = Path("/proc/cpuinfo")
+DOT_PRODUCTS = {"avx_vnni", "avx512_vnni", "asimddp"}  # of int8 values, as Linux names them
+
 
 def machine_facts() -> dict[str, Any]:
     """Version, Python, platform, processor and number of CPUs."""
@@ -22,7 +25,17 @@ def machine_facts() -> dict[str, Any]:
 def processor() -> str:
     """The model of the processor, as far as the system says."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()
+
+
+def adds_up_int8() -> bool | None:
+    """Whether the processor has instructions for dot products of int8 (VNNI on x86, dot product on ARM); None if unknown."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    return bool(flags & DOT_PRODUCTS) if flags else None

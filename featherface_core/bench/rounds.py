@@ -11,6 +11,7 @@ import numpy as np
 from featherface_core.bench.statistics import Doubles
 
 WARM_UP = 3
+BUSY = 0.9  # processor seconds in a second of the rounds below which other programs had the core too
 Clock = Callable[[], float]
 
 

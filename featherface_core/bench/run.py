@@ -14,7 +14,7 @@ from featherface_core.bench.config import BenchConfig
 from featherface_core.bench.exports import export_into, needs_export
 from featherface_core.bench.limit import measure_limit
 from featherface_core.bench.report import Achieved, BenchReport, CandidateReport, Cost, Latency, Limit, Stages
-from featherface_core.bench.rounds import WARM_UP
+from featherface_core.bench.rounds import BUSY, WARM_UP
 from featherface_core.bench.stages import Pipeline, measure_stages
 from featherface_core.bench.starts import STARTS, measure_rounds
 from featherface_core.bench.statistics import latency, ratio
@@ -24,7 +24,7 @@ from featherface_core.events import Listener, Progress, ignore
 from featherface_core.machine import machine_facts
 from featherface_core.pictures import PORTRAIT, Picture, read_picture
 
-BUSY, UNEVEN = 0.9, 1.5  # below this share of a core, and above this p95 over the median, figures are doubtful
+UNEVEN = 1.5  # p95 over the median above which figures are doubtful
 RUNTIMES = ("onnxruntime", "openvino", "torch")
 
 
