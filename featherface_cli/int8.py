@@ -71,13 +71,18 @@ def int8_config(
     return Int8Config(str(calibration or ""), method_, pictures, val or "", max_drop)
 
 
-def check_int8(form: str, package: bool) -> None:
+def check_int8(form: str, package: bool, with_postprocess: bool) -> None:
     """Raise ConfigError for what does not go with --int8."""
     if form != "onnx":
         raise ConfigError(f"--int8 writes an ONNX file, and --format {form} is none", "leave out --format, or --int8")
     if package:
         raise ConfigError(
             "--package promises the outputs of PyTorch, and --int8 changes them", "leave out --package, or --int8"
+        )
+    if with_postprocess:
+        raise ConfigError(
+            "--int8 measures the raw outputs, and --with-postprocess has none",
+            "leave out --with-postprocess, or --int8",
         )
 
 

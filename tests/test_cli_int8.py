@@ -111,6 +111,7 @@ def test_what_lost_too_much_is_not_written(run: Run, tmp_path: Path, monkeypatch
         (["--int8", "--calibration", "pieces", "--format", "openvino"], 2, ["--format openvino"]),
         (["--int8", "--calibration", "pieces", "--format", "pth"], 2, ["--format pth"]),
         (["--int8", "--calibration", "pieces", "--package", "deploy"], 2, ["--package"]),
+        (["--int8", "--calibration", "pieces", "--with-postprocess"], 2, ["--with-postprocess"]),
         (["--int8", "--calibration", "pieces", "--max-drop", "0.5"], 2, ["--max-drop 0.5", "--val"]),
         (["--int8", "--calibration", "pieces", "--val", "x", "--max-drop", "7"], 2, ["--max-drop 7"]),
         (["--int8", "--calibration", "pieces", "--val", ""], 2, ["--val"]),
