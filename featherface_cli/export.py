@@ -22,6 +22,8 @@ from featherface_core.config import DEFAULT_TEST_SIZES, UNTRAINED, ExportConfig,
 from featherface_core.errors import ConfigError
 from featherface_core.int8.config import Int8Config
 
+FACES = "Faces in the graph"
+
 
 def export(
     model: ModelOption = None,
@@ -65,17 +67,24 @@ def export(
     with_postprocess: Annotated[
         bool,
         typer.Option(
-            "--with-postprocess", help="The file finds the faces itself: boxes, scores and landmarks in pixels."
+            "--with-postprocess",
+            help="The file finds the faces itself: boxes, scores and landmarks in pixels.",
+            rich_help_panel=FACES,
         ),
     ] = False,
     score: Annotated[
-        float | None, typer.Option(help=f"Of --with-postprocess, as in detect. Default: {PostprocessConfig.score}.")
+        float | None,
+        typer.Option(help=f"Lowest score, as in detect. Default: {PostprocessConfig.score}.", rich_help_panel=FACES),
     ] = None,
     nms: Annotated[
-        float | None, typer.Option(help=f"Of --with-postprocess, as in detect. Default: {PostprocessConfig.nms}.")
+        float | None,
+        typer.Option(
+            help=f"IoU that suppresses, as in detect. Default: {PostprocessConfig.nms}.", rich_help_panel=FACES
+        ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(help=f"Of --with-postprocess, as in detect. Default: {PostprocessConfig.top_k}.")
+        int | None,
+        typer.Option(help=f"Most faces, as in detect. Default: {PostprocessConfig.top_k}.", rich_help_panel=FACES),
     ] = None,
     package: Annotated[
         Path | None, typer.Option("--package", metavar="DIR", help="Also write a deployment folder.")
