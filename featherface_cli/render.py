@@ -15,7 +15,6 @@ from rich.text import Text
 from rich.tree import Tree
 
 from featherface_core.errors import FeatherFaceError
-from featherface_core.exported import is_openvino
 from featherface_core.models.budget import FREE_SHUFFLES
 from featherface_core.results import (
     SCHEMA,
@@ -231,6 +230,8 @@ def show_export(report: ExportReport) -> None:
         ("time", f"{report.export_seconds:.1f} s to export, {report.total_seconds:.1f} s with all checks"),
     ]
     if report.post:
+        from featherface_core.exported import is_openvino
+
         p, faces = report.post, sum(c.post_faces for c in report.checks)
         limits = f"by score {p.score:g}, NMS {p.nms:g}, top-k {p.top_k} unless a run gives others"
         if is_openvino(Path(report.path)):

@@ -59,8 +59,9 @@ def _show_times(report: BenchReport, names: Sequence[str]) -> None:
 def _show_stages(report: BenchReport, names: Sequence[str]) -> None:
     if not any(c.stages for c in report.candidates):
         return
-    columns = ("read", "prepare", "network", "decode", "total", "outside", "faces")
-    made = table("from a file to faces", *columns, right=columns)
+    columns = ("read", "prepare", "forward", "decode", "total", "outside", "faces")
+    _title("from a file to faces")
+    made = table("network", *columns, right=columns)
     for name, c in zip(names, report.candidates, strict=True):
         if c.stages is not None:
             s = c.stages
@@ -69,7 +70,7 @@ def _show_stages(report: BenchReport, names: Sequence[str]) -> None:
     stdout.print(made)
     _say(
         f"ms a picture, medians: {report.picture}, letterboxed to the size. decode: with NMS, scores above 0.5. "
-        "outside: all but the network, of the total."
+        "outside: all but forward, of the total."
     )
 
 
