@@ -55,7 +55,7 @@ def test_a_number_of_stages_that_there_is_not() -> None:
 def test_imitated_bfloat16_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_it: bool, notes: int) -> None:
     from featherface_core.training import engine
 
-    monkeypatch.setattr(engine, "_has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(engine, "has_bfloat16", lambda: has_it)
     said: list[object] = []
     machine = MachineConfig(device="cpu", workers=0, cache_gb=0.0, amp="bf16")
     train(recipe(epochs=1, machine=machine), "synthetic:24", None, Where(tmp_path / "run"), said.append)
