@@ -60,6 +60,7 @@ def _show_stages(report: BenchReport, names: Sequence[str]) -> None:
     if not any(c.stages for c in report.candidates):
         return
     columns = ("read", "prepare", "forward", "decode", "total", "outside", "faces")
+    stdout.print()
     _title("from a file to faces")
     made = table("network", *columns, right=columns)
     for name, c in zip(names, report.candidates, strict=True):
