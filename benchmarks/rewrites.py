@@ -48,7 +48,7 @@ def main() -> None:
             )
             files.append(Path(folder) / f"{count} {names[count - 1]}{SUFFIXES[asked.runtime]}")
             if asked.runtime == "openvino":
-                save_openvino(graph, description, files[-1])
+                save_openvino(graph, files[-1])
             else:
                 onnx.save(graph, files[-1])
         report = bench([Source(asked.runtime, onnx=str(file)) for file in files], BenchConfig(runs=asked.runs))
