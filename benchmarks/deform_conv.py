@@ -76,7 +76,7 @@ def compare(inputs: tuple[Tensor, ...]) -> float:
     for convolution in (naive, ours):
         leaves = [t.detach().clone().requires_grad_() for t in inputs]
         output = convolution(*leaves)
-        output.square().mean().mul(output[0].numel()).backward()
+        output.square().mean().mul(output[0].numel()).backward()  # type: ignore[no-untyped-call]
         found.append([output.detach(), *(leaf.grad for leaf in leaves)])
     worst = max(float(((a - b).abs() / b.abs().clamp(min=1)).max()) for a, b in zip(*found, strict=True))
     if not worst < 1e-3:
@@ -93,7 +93,7 @@ def once(convolution: Convolution, inputs: tuple[Tensor, ...], backward: bool) -
     with torch.set_grad_enabled(backward):
         output = convolution(*leaves)
         if backward:
-            output.sum().backward()
+            output.sum().backward()  # type: ignore[no-untyped-call]
     return time.perf_counter() - start
 
 

@@ -58,7 +58,7 @@ def one(asked: argparse.Namespace, kind: str, seed: int) -> Path:
             "eval", "--weights", str(folder / "best.safetensors"), "--data", asked.test, "--protocol", "vga", "--name", kind,
             "--threads", "1", "--out", str(measured), "--force", "--quiet", told=False,
         )  # fmt: skip
-    return measured
+    return Path(measured)
 
 
 def featherface(*arguments: str, told: bool = True) -> None:

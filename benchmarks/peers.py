@@ -22,6 +22,7 @@ import numpy as np
 import onnxruntime
 
 from featherface_core.boxes import nms
+from featherface_core.pictures import read_picture
 
 SCORE, NMS = 0.02, 0.4
 Decode = Callable[
@@ -30,7 +31,7 @@ Decode = Callable[
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def cells(height: int, width: int, stride: int) -> np.ndarray:
@@ -111,7 +112,7 @@ def predict(path: Path, peer: Peer, data: Path, out: Path) -> None:
     height, width = given.shape[2:]
     data = data / "images" if (data / "images").is_dir() else data
     for picture_path in sorted(data.rglob("*.jpg")):
-        picture = cv2.imread(str(picture_path))
+        picture = read_picture(picture_path)
         scale = min(height / picture.shape[0], width / picture.shape[1])
         small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
         canvas = np.zeros((height, width, 3), np.uint8)
@@ -215,9 +216,10 @@ def draw(rows: list[tuple[str, int, int, float, float]], path: Path) -> None:
     for panel, (column, label, unit) in zip(panels, columns, strict=True):
         for row in rows:
             name, _, rule = row[0].partition(", ")
+            figures = row[1:]
             if rule == "original" and column > 1:
                 continue  # MACs and milliseconds are those at 640
-            x, y = row[column] / unit, row[4]
+            x, y = figures[column - 1] / unit, row[4]
             colour = "#d55e00" if not rule else "#0072b2"
             panel.plot(
                 x,

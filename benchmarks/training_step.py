@@ -44,7 +44,7 @@ def main() -> None:
     source, _ = open_data(options.data)
     if options.cache:
         source = CachedPictures(source, options.cache)
-    model = build_model(options.model, seed=0).train().to(memory_format=torch.channels_last)
+    model = build_model(options.model, seed=0).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     criterion = MultiBoxLoss(recipe.loss)
     cpu = torch.device("cpu")
@@ -52,7 +52,7 @@ def main() -> None:
     def step(batch: Batch) -> None:
         optimiser.zero_grad(set_to_none=True)
         terms = criterion(model(batch.network_input(cpu, True)), batch.targets, options.size, options.size).terms
-        torch.stack(list(terms.values())).sum().backward()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
 

@@ -87,6 +87,11 @@ def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) ->
     return made
 
 
+def heading(text: str) -> None:
+    """Above a table, and not of it: it may be the wider of the two."""
+    stdout.print(Text(text, style="bold"))
+
+
 def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
     """Two columns without a frame: what, and its value."""
     made = Table.grid(padding=(0, 2))

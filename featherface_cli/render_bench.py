@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, giga, plural, stdout, table
+from featherface_cli.render import facts, giga, heading, plural, stdout, table
 from featherface_core.bench.report import BenchReport, CandidateReport
 
 NODES_SHOWN, OPERATORS_SHOWN = 10, 5
@@ -34,7 +34,7 @@ def _show_times(report: BenchReport, names: Sequence[str]) -> None:
     several = len(report.candidates) > 1
     right += [*(("pictures/s",) if report.batch > 1 else ()), *(("ratio", "spread") if several else ())]
     what = [*same, f"batch {report.batch}", plural(report.threads, "thread"), report.device]
-    _title(f"the network alone: {', '.join(what)}")
+    heading(f"the network alone: {', '.join(what)}")
     made = table("network", *runtime, *right, right=right)
     for c in report.candidates:
         ms = c.milliseconds
@@ -61,7 +61,7 @@ def _show_stages(report: BenchReport, names: Sequence[str]) -> None:
         return
     columns = ("read", "prepare", "forward", "decode", "total", "outside", "faces")
     stdout.print()
-    _title("from a file to faces")
+    heading("from a file to faces")
     made = table("network", *columns, right=columns)
     for name, c in zip(names, report.candidates, strict=True):
         if c.stages is not None:
@@ -158,11 +158,6 @@ def _end(report: BenchReport) -> list[tuple[str, str | Text]]:
         ),
         ("time", f"{report.seconds:.1f} s in all; {report.warm_up} rounds more to warm up each process"),
     ]
-
-
-def _title(text: str) -> None:
-    """Above a table, and not of it: it may be the wider of the two."""
-    stdout.print(Text(text, style="bold"))
 
 
 def _say(text: str) -> None:

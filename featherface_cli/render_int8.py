@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from featherface_cli.render import facts, plural, stdout, table
+from featherface_cli.render import facts, heading, plural, stdout, table
 from featherface_core.bench.rounds import BUSY
 from featherface_core.int8.report import Form, Int8Report
 
@@ -27,7 +27,7 @@ def show_int8(report: Int8Report) -> None:
 
 def _show_groups(report: Int8Report) -> None:
     pictures = plural(report.agreement.pictures, "calibration picture")
-    _title(f"what each group of layers changes alone in int8, on {pictures}")
+    heading(f"what each group of layers changes alone in int8, on {pictures}")
     columns = ("group", "layers", "weights", "score", "box", "written in")
     made = table(*columns, right=columns[1:5])
     for group in report.groups:
@@ -40,7 +40,7 @@ def _show_groups(report: Int8Report) -> None:
 
 def _show_forms(report: Int8Report) -> None:
     height, width = report.size
-    _title(f"in onnxruntime, one {height}x{width} picture, one thread, {report.runs} rounds")
+    heading(f"in onnxruntime, one {height}x{width} picture, one thread, {report.runs} rounds")
     columns = ("form", "MB", "of float32", "ms", "ratio", "spread")
     made = table(*columns, right=columns[1:])
     first = report.forms[0]
@@ -59,7 +59,7 @@ def _show_forms(report: Int8Report) -> None:
 
 def _show_ap(report: Int8Report) -> None:
     first, *_, last = report.forms
-    _title("AP, 0 to 1")
+    heading("AP, 0 to 1")
     made = table("form", *first.ap, right=tuple(first.ap))
     for form in report.forms:
         made.add_row(form.name, *(_ap(value) for value in form.ap.values()))
@@ -111,7 +111,3 @@ def _ap(value: float | None) -> str:
 def _gain(first: Form, last: Form, name: str) -> str:
     before, after = first.ap[name], last.ap[name]
     return "unknown" if before is None or after is None else f"{after - before:+.4f}"
-
-
-def _title(text: str) -> None:
-    stdout.print(Text(text, style="bold"))

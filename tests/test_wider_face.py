@@ -1,56 +1,37 @@
-"""The WIDER FACE evaluation: golden numbers, a slow reference, worked out by hand, and what must not change it."""
+"""The WIDER FACE evaluation: golden numbers, a slow reference, and worked out by hand."""
 
 import json
 import math
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from random import Random
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
+from wider_scenes import (
+    EMPTY,
+    STEPS,
+    A,
+    B,
+    Box,
+    C,
+    D,
+    Picture,
+    both,
+    counts_at,
+    evaluate,
+    faces_to_find,
+    scenes,
+    voc_area,
+    walk,
+)
 
-from featherface_core.evaluation import matching
 from featherface_core.evaluation.matching import match
 from featherface_core.evaluation.predictions import read_predictions
-from featherface_core.evaluation.truth import Found, Truth
-from featherface_core.evaluation.wider_face import IOU, Curve, area_under, curve_of
+from featherface_core.evaluation.truth import Found
+from featherface_core.evaluation.wider_face import Curve, area_under, curve_of
 from featherface_core.evaluation.wider_mat import read_ground_truth
-
-Box = tuple[float, float, float, float]
-A, B, C, D = (
-    (0, 0, 9, 9),
-    (20, 0, 29, 9),
-    (40, 0, 49, 9),
-    (60, 0, 69, 9),
-)  # each 10 x 10 pixels, 9 x 9 without the extra one
-EMPTY = (500, 500, 509, 509)  # no face is here
-
-
-class Picture(NamedTuple):
-    faces: Sequence[Box]
-    found: Sequence[tuple[Box, float]] = ()
-    ignored: Sequence[Box] = ()  # those of the faces that do not count
-
-
-def both(pictures: Sequence[Picture]) -> tuple[Found, Truth]:
-    faces = [np.array(p.faces, np.float64).reshape(-1, 4) for p in pictures]
-    found = [(np.array([b for b, _ in p.found], np.float64).reshape(-1, 4), [s for _, s in p.found]) for p in pictures]
-    truth = Truth(
-        tuple(f"event/{k}" for k in range(len(pictures))),
-        np.concatenate([np.zeros((0, 4)), *faces]),
-        np.cumsum([len(f) for f in faces], dtype=np.int64),
-        {"one": np.array([face not in p.ignored for p in pictures for face in p.faces], bool)},
-    )
-    return Found.of([(boxes, np.array(scores, np.float64)) for boxes, scores in found]), truth
-
-
-def evaluate(*pictures: Picture, iou: float = IOU) -> Curve:
-    found, truth = both(pictures)
-    return curve_of(match(found, truth), truth.counted["one"], iou)
 
 
 def recall_steps(curve: Curve) -> dict[int, float]:
@@ -73,79 +54,6 @@ def test_the_official_evaluation_is_reproduced(reference: Path) -> None:
 
 
 # ---- the procedure, one loop in another ----
-
-
-def share(a: Box, b: Box) -> float:
-    wide, high = min(a[2], b[2]) - max(a[0], b[0]) + 1, min(a[3], b[3]) - max(a[1], b[1]) + 1
-    if wide <= 0 or high <= 0:
-        return 0.0
-    areas = [(x2 - x1 + 1) * (y2 - y1 + 1) for x1, y1, x2, y2 in (a, b)]
-    return wide * high / (sum(areas) - wide * high)
-
-
-def walk(pictures: Sequence[Picture], iou: float = 0.5) -> list[tuple[float, bool]]:
-    """Score, stretched, of each detection that counts, and whether it is right."""
-    scores = [score for p in pictures for _, score in p.found]
-    low, high = min([1.0, *scores]), max([0.0, *scores])
-    rows = []
-    for picture in pictures:
-        taken = set()
-        for box, score in sorted(picture.found, key=lambda row: -row[1]):
-            shares = [share(box, face) for face in picture.faces]
-            owner = shares.index(max(shares)) if shares else -1
-            fits = owner >= 0 and shares[owner] >= iou
-            if fits and picture.faces[owner] in picture.ignored:
-                continue
-            rows.append(((score - low) / (high - low) if high > low else 1.0, fits and owner not in taken))
-            if fits:
-                taken.add(owner)
-    return rows
-
-
-def faces_to_find(pictures: Sequence[Picture]) -> int:
-    return sum(face not in p.ignored for p in pictures for face in p.faces)
-
-
-def counts_at(rows: list[tuple[float, bool]], thresholds: Sequence[float]) -> tuple[list[int], list[int]]:
-    right, shown = [], []
-    for threshold in thresholds:
-        at_least = [is_right for score, is_right in rows if score >= threshold]
-        right.append(sum(at_least))
-        shown.append(len(at_least))
-    return right, shown
-
-
-def voc_area(right: list[int], shown: list[int], faces: int) -> float:
-    recall = [0.0, *(r / faces for r in right), 1.0]
-    precision = [0.0, *(r / n if n else 0.0 for r, n in zip(right, shown, strict=True)), 0.0]
-    for i in range(len(precision) - 1, 0, -1):
-        precision[i - 1] = max(precision[i - 1], precision[i])
-    return sum((recall[i + 1] - recall[i]) * precision[i + 1] for i in range(len(recall) - 1))
-
-
-STEPS = [1 - k / 1000 for k in range(1, 1001)]
-SCORES = st.integers(0, 10).map(lambda k: k / 10) | st.integers(0, 2000).map(lambda k: k / 2000) | st.floats(-1.5, 2.5)
-
-
-@st.composite
-def boxes(draw: st.DrawFn) -> Box:
-    """Small and on whole pixels, so that equal overlaps and an IoU of exactly 0.5 are common."""
-    x, y, width, height = (draw(st.integers(0, most)) for most in (8, 3, 7, 3))
-    return x, y, x + width, y + height
-
-
-@st.composite
-def scenes(draw: st.DrawFn, scores: st.SearchStrategy[float] = SCORES) -> list[Picture]:
-    pictures = []
-    moves = st.tuples(*[st.sampled_from([0, 0, 0, 0, -1, 1, 0.5])] * 4)
-    for _ in range(draw(st.integers(0, 4))):
-        faces = draw(st.lists(boxes(), max_size=6, unique=True))
-        ignored = [face for face in faces if draw(st.integers(0, 3)) == 3]
-        near = [face for face in faces for _ in range(draw(st.sampled_from([1, 0, 1, 2])))]
-        found = [tuple(a + b for a, b in zip(face, draw(moves), strict=True)) for face in near]
-        found += draw(st.lists(boxes(), max_size=3))
-        pictures.append(Picture(faces, [(box, draw(scores)) for box in draw(st.permutations(found))], ignored))
-    return pictures
 
 
 @given(scenes(), st.sampled_from([0.5, 0.5, 0.5, 0.3, 0.75]))
@@ -322,130 +230,3 @@ def test_detections_and_faces_are_of_the_same_pictures(pictures: int) -> None:
     found = Found.of([(np.zeros((0, 4)), np.zeros(0))] * pictures)
     with pytest.raises(ValueError, match=f"detections of {pictures} pictures, faces of 2"):
         match(found, truth)
-
-
-# ---- properties ----
-
-
-@given(scenes(), st.sampled_from([1, 7]))
-def test_matching_a_few_pairs_at_a_time_changes_nothing(pictures: list[Picture], pairs: int) -> None:
-    found, truth = both(pictures)
-    whole, sizes, iou = match(found, truth), [], matching.iou_with_extra_pixel
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "MOST_PAIRS", pairs)
-        patch.setattr(matching, "iou_with_extra_pixel", lambda a, b: sizes.append(len(a)) or iou(a, b))
-        parts = match(found, truth)
-    assert max(sizes, default=0) <= max([pairs, *(len(p.faces) for p in pictures)])  # those of one box are not split
-    assert sum(sizes) == sum(len(p.faces) * len(p.found) for p in pictures)
-    for name in ("face", "overlap", "order", "scores"):
-        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
-
-
-@given(scenes(), st.randoms(use_true_random=False))
-def test_the_order_of_pictures_and_of_detections_does_not_matter(pictures: list[Picture], draw: Random) -> None:
-    # equal scores included: of two detections of a face with one score, one is right, whichever comes first. The order
-    # of faces does matter where a detection overlaps two of them equally
-    shuffled = [p._replace(found=draw.sample(p.found, len(p.found))) for p in draw.sample(pictures, len(pictures))]
-    before, after = evaluate(*pictures), evaluate(*shuffled)
-    np.testing.assert_array_equal(after.recall, before.recall)
-    np.testing.assert_array_equal(after.precision, before.precision)
-    np.testing.assert_equal(after.ap, before.ap)
-
-
-@given(scenes(), st.data())
-def test_finding_every_face_and_no_other_is_1(pictures: list[Picture], data: st.DataObject) -> None:
-    assume(faces_to_find(pictures))
-    perfect = [p._replace(found=[(face, data.draw(SCORES)) for face in p.faces]) for p in pictures]
-    assert evaluate(*perfect).ap == pytest.approx(1, abs=1e-12)
-    counted = [p._replace(found=[(b, s) for b, s in p.found if b not in p.ignored]) for p in perfect]
-    assert evaluate(*counted).ap == pytest.approx(1, abs=1e-12)
-
-
-def by_every_score(rows: list[tuple[float, bool]], faces: int) -> float:
-    """AP with a threshold at every score that occurs, instead of at 1,000 of them."""
-    return voc_area(*counts_at(rows, sorted({score for score, _ in rows}, reverse=True)), faces)
-
-
-def most_lost(rows: list[tuple[float, bool]]) -> float:
-    """How much AP can lose to thresholds that are 1/1000 apart.
-
-    Where a threshold takes in n detections, g of them with the highest of their scores, N in all so far, a threshold
-    between those scores could have shown a better precision, but only by (n - g) / N: the right ones it shows are among
-    those shown here, together with at most n - g wrong ones. Thresholds left out never add to the area.
-    """
-    worst, above = 0.0, math.inf
-    for threshold in STEPS:
-        new = [score for score, _ in rows if threshold <= score < above]
-        if new:
-            so_far = sum(score >= threshold for score, _ in rows)
-            worst = max(worst, (len(new) - new.count(max(new))) / so_far)
-        above = threshold
-    return worst
-
-
-LEVELS = st.integers(0, 40)
-RISING = (  # of whole numbers 0 to 40; each keeps them apart, most not by a thousandth of the range
-    lambda k: k / 40,
-    lambda k: 0.5 + k / 1e6,
-    lambda k: 3.0 * k - 50,
-    lambda k: (k / 40) ** 9,
-    lambda k: 1 / (1 + math.exp(20 - k)),
-    lambda k: -1 / (1 + k * k),
-)
-
-
-@given(scenes(LEVELS), st.sampled_from(RISING))
-def test_a_rising_change_of_the_scores_changes_only_what_the_thresholds_tell_apart(
-    pictures: list[Picture], rising: Callable[[int], float]
-) -> None:
-    faces = faces_to_find(pictures)
-    assume(faces)
-    moved = [p._replace(found=[(box, rising(score)) for box, score in p.found]) for p in pictures]
-    best = by_every_score(walk(pictures), faces)  # of the order of the scores alone
-    ap = evaluate(*moved).ap
-    assert 0 <= ap <= best + 1e-12
-    assert ap >= best - most_lost(walk(moved)) - 1e-12
-
-
-@given(scenes(LEVELS), st.sets(st.integers(0, 900), min_size=41, max_size=41))
-def test_only_the_order_matters_where_scores_are_more_than_a_thousandth_apart(
-    pictures: list[Picture], values: set[int]
-) -> None:
-    faces = faces_to_find(pictures)
-    assume(faces)
-    apart = [value / 900 for value in sorted(values)]
-    moved = [p._replace(found=[(box, apart[score]) for box, score in p.found]) for p in pictures]
-    assert evaluate(*moved).ap == pytest.approx(by_every_score(walk(pictures), faces), abs=1e-12)
-
-
-UNIT = st.integers(0, 2000).map(lambda k: k / 2000)
-ENDS = Picture([], [(EMPTY, 0.0), (EMPTY, 1.0)])  # with it the scores are as they are: nothing stretches them
-
-
-@given(scenes(UNIT), UNIT)
-def test_a_false_alarm_never_helps(pictures: list[Picture], score: float) -> None:
-    faces = faces_to_find(pictures)
-    assume(faces)
-    alarm = Picture([], [(EMPTY, score)])
-    assert evaluate(*pictures, ENDS, alarm).ap <= evaluate(*pictures, ENDS).ap + 1e-12
-    # below all others it stretches the scores anew: held against AP that no thresholds lower
-    assert evaluate(*pictures, Picture([], [(EMPTY, -0.5)])).ap <= by_every_score(walk(pictures), faces) + 1e-12
-
-
-@given(scenes(UNIT), st.data())
-def test_without_one_of_the_right_detections_recall_is_never_higher(
-    pictures: list[Picture], data: st.DataObject
-) -> None:
-    found, truth = both(pictures)
-    matches = match(found, truth)
-    counted = truth.counted["one"]
-    right = matches.order[matching.judge(matches, counted, 0.5) == matching.RIGHT]
-    assume(len(right))
-    gone = data.draw(st.sampled_from(right.tolist()))
-    picture, before = int(found.picture[gone]), int(np.searchsorted(found.picture, found.picture[gone]))
-    kept = list(pictures)
-    rows = [row for k, row in enumerate(kept[picture].found, before) if k != gone]
-    kept[picture] = kept[picture]._replace(found=rows)
-    assert (evaluate(*kept, ENDS).recall <= evaluate(*pictures, ENDS).recall).all()
-    fewer = int(counted.sum()) * (evaluate(*pictures).recall[-1] - evaluate(*kept).recall[-1])
-    assert round(fewer) in (0, 1)  # another detection of the face may take its place

@@ -22,9 +22,6 @@ LARGEST = 1024  # pixels: larger pictures are scaled down, for a calibrator keep
 PERCENTILE, BINS = 99.999, 2048
 # a threshold is chosen from half the bins that are more than the steps; onnxruntime takes as many, which leaves no choice
 ENTROPY_BINS, ENTROPY_STEPS = 256, 128
-FIRST = (
-    4  # pictures that give the first histograms: their bins keep their width, and a dull picture's would be very narrow
-)
 
 
 @dataclass(frozen=True)
@@ -91,9 +88,8 @@ def measure_ranges(
             file, [*LAYERS, ACTIVATION], str(Path(folder) / "augmented.onnx"), kind, extra_options=options
         )
         for pixels in inputs:
-            calibrator.collect_data(
-                _Feed([{name: pixels}])
-            )  # one by one: it keeps every tensor of all that it is given
+            # one by one: it keeps every tensor of all that it is given
+            calibrator.collect_data(_Feed([{name: pixels}]))
             on_input()
         return calibrator.compute_data()
 

@@ -85,12 +85,13 @@ def _export(
         # the temporary names differ in their suffixes as the files do, as OpenVINO wants it; the last gets its name first
         temporary, *_ = [stack.enter_context(replacing(file, ExportError)) for file in files]
         on_event(Progress(0, steps, f"tracing {model.config.name}"))
-        description = describe(model, weights, config.post)
-        graph = make_graph(model, config, describe(model, weights))
+        description = describe(model, weights)
+        graph = make_graph(model, config, description)
         network = temporary
         if config.post is not None:
             network = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"network{path.suffix}"
             _save(graph, network, config)
+            description = describe(model, weights, config.post)
             add_postprocess(graph, config.post, description["constants"])
             describe_in(graph, description)
         _save(graph, temporary, config)
