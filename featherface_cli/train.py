@@ -279,14 +279,18 @@ def distill(
         )
 
         def work(listen: "RunListener") -> Any:
-            return go_on(resume, "distill", stop_after, listen, _given(machine))
+            from featherface_core.onnx.teacher import make_teacher
+
+            return go_on(resume, "distill", stop_after, listen, _given(machine), make_teacher)
     else:
         made = o.make_recipe(recipe or default_recipe(student or "v2", data), options, overrides)
         where = Where(out, False, force, stop_after, command_line())
         taught = _teacher_file(teacher, teacher_weights, data)
 
         def work(listen: "RunListener") -> Any:
-            return run(made, data, val, teacher, taught, control, teacher_epochs, where, listen)
+            from featherface_core.onnx.teacher import make_teacher
+
+            return run(made, data, val, teacher, taught, control, teacher_epochs, where, listen, make_teacher)
 
     _carry_out(work, "distill", nproc, quiet, monitor, as_json)
 

@@ -39,10 +39,15 @@ class Teacher:
     @torch.no_grad()
     def look(self, pixels: Tensor) -> TeacherView:
         """The view of pixels (N, 3, H, W), BGR minus the mean."""
-        pyramid = self.model.pyramid(pixels)
-        regressions, scores, landmarks = (t.float().flatten(0, 1) for t in self.model.predict(list(pyramid)))
+        *outputs, pyramid = self.see(pixels)
+        regressions, scores, landmarks = (t.float().flatten(0, 1) for t in outputs)
         odds = scores.clamp(min=TINY).log()
         return TeacherView(regressions, odds[:, 1] - odds[:, 0], landmarks, pyramid)
+
+    def see(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Regressions (N, A, 4), softmax scores (N, A, 2), landmarks (N, A, 10) and the neck's outputs."""
+        pyramid = self.model.pyramid(pixels)
+        return (*self.model.predict(list(pyramid)), pyramid)
 
 
 class Adapters(nn.Module):

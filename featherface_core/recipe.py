@@ -17,6 +17,7 @@ ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
 BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
 AmpKind = Literal["auto", "off", "bf16", "fp16"]
+TeacherKind = Literal["auto", "torch", "onnxruntime"]
 AlphaStrategy = Literal["linear", "cosine", "exponential"]
 FeatureLoss = Literal["pearson", "cwd", "mse", "none"]
 
@@ -210,7 +211,8 @@ class MachineConfig:
     layout or number of threads are rounded differently.
 
     device: a torch device, or ``auto`` (cuda, else cpu). amp: mixed precision, ``auto`` where the device is a GPU.
-    channels_last: memory layout. compile: torch.compile. threads: of torch's CPU kernels, 0 for its choice. workers:
+    channels_last: memory layout. compile: torch.compile. teacher: what runs it, ``torch`` or ``onnxruntime`` (CPU alone);
+    ``auto`` is onnxruntime on a CPU in long runs. threads: of torch's CPU kernels, 0 for its choice. workers:
     processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none.
     save_minutes: how often a checkpoint is written within an epoch, besides its end; 0 for each step.
     """
@@ -219,6 +221,7 @@ class MachineConfig:
     amp: AmpKind = "auto"
     channels_last: bool = True
     compile: bool = False
+    teacher: TeacherKind = "auto"
     threads: int = 0
     workers: int = 1
     cache_gb: float = 4.0
@@ -226,6 +229,7 @@ class MachineConfig:
 
     def __post_init__(self) -> None:
         check_choice("machine.amp", self.amp, AmpKind)
+        check_choice("machine.teacher", self.teacher, TeacherKind)
         check_range("--threads", self.threads, 0, 1024)
         check_range("--workers", self.workers, 0, 256)
         check_range("machine.cache_gb", self.cache_gb, 0.0, 100_000.0)

@@ -3,12 +3,13 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
+from torch import nn
 
 from featherface_core import __version__
 from featherface_core.boxes import count_anchors
@@ -35,8 +36,23 @@ def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, 
     folded = rewritten(model, chosen(config))
     if config.decompose:
         decompose_deformables(folded)
+    graph = trace(folded, config.opset, None if config.dynamic else config.size, OUTPUTS, model.config.name)
+    if config.simplify:
+        graph = _simplify(graph)
+    _tidy(graph, config, description)
+    return graph
+
+
+def trace(
+    module: nn.Module, opset: int, size: tuple[int, int] | None, outputs: Sequence[str], named: str
+) -> onnx.ModelProto:
+    """What ``module`` does with pixels (N, 3, H, W) as a bare ONNX model of one input, INPUT, and these outputs.
+
+    size: height and width of one picture, None for any batch and size. Raises ExportError, which calls the module ``named``,
+    where torch cannot export it.
+    """
     # any size would do; two odd multiples of 32 that differ keep the exporter from taking a special case for the rule
-    example = torch.zeros(2, 3, 96, 160) if config.dynamic else torch.zeros(1, 3, *config.size)
+    example = torch.zeros(1, 3, *size) if size else torch.zeros(2, 3, 96, 160)
     dims = {
         0: torch.export.Dim("batch", min=1, max=4096),
         2: torch.export.Dim("height", min=32, max=LARGEST_SIDE),
@@ -45,27 +61,22 @@ def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, 
     with _quiet():
         try:
             program = torch.onnx.export(
-                folded,
+                module,
                 (example,),
                 dynamo=True,
-                opset_version=config.opset,
-                dynamic_shapes={"x": dims} if config.dynamic else None,
+                opset_version=opset,
+                dynamic_shapes=None if size else {"x": dims},
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
-                custom_translation_table=_translations(config.opset),
+                output_names=list(outputs),
+                custom_translation_table=_translations(opset),
                 verbose=False,
             )
         except Exception as problem:  # the exporter wraps whatever it meets
             raise ExportError(
-                f"torch cannot export {model.config.name}: {first_line(problem)}",
-                "run: featherface doctor --only packages",
+                f"torch cannot export {named}: {first_line(problem)}", "run: featherface doctor --only packages"
             ) from problem
     assert program is not None
-    graph = program.model_proto
-    if config.simplify:
-        graph = _simplify(graph)
-    _tidy(graph, config, description)
-    return graph
+    return program.model_proto
 
 
 def _translations(opset: int) -> dict[Any, Any]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from featherface_core.files import make_folder, replacing
 from featherface_core.models.drop_block import DropBlock
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.recipe import Recipe
+from featherface_core.training.compilation import CompilationError, Compiled
 from featherface_core.training.curves import Curves
 from featherface_core.training.early_stopping import SmartEarlyStopping
 from featherface_core.training.ema import Average
@@ -130,8 +132,7 @@ class Engine:
         self.best_loss = math.inf  # in that validation
         self.protocol = ""
         self.validation_seconds = 0.0  # of the last one
-        # compiled for training's one shape; validation has many, and would compile each
-        self.compiled = (torch.compile(model.pyramid), torch.compile(model.predict)) if m.compile else None
+        self.compiled = Compiled(model) if m.compile else None
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none yet."""
@@ -199,6 +200,8 @@ class Engine:
         order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world, start)
         pictures = TrainingPictures(self.source, self.recipe.augment, self.recipe.seed)
         loader = batches(pictures, order, self.recipe.machine.workers)
+        if self.compiled:
+            self.on_event(Note("the network is compiled in the first step, which takes minutes"))
         with asked_to_stop() as asked:
             try:
                 while not self.stopped and (epoch := self.step // self.steps + 1) <= self.recipe.epochs:
@@ -221,7 +224,8 @@ class Engine:
 
     def _epoch(self, epoch: int, loader: Iterator[Batch], asked: Callable[[], bool]) -> bool:
         """The steps of an epoch; True if the run was asked to stop in the last of them, before that it stops at once."""
-        self._use_compiled(True)
+        if self.compiled:
+            self.compiled.use(True)
         self.alpha = self.task.begin(epoch)
         self.model.train()
         for stage in self._frozen():
@@ -234,7 +238,14 @@ class Engine:
         told = saved = began
         stop = False
         for place in range(self.step % self.steps, self.steps):
-            losses, norm, stop = self._step(loader, asked())
+            try:
+                with self.compiled.errors() if self.compiled else nullcontext():
+                    losses, norm, stop = self._step(loader, asked())
+            except CompilationError:
+                if not asked():
+                    raise
+                self.save()  # the terminal's Ctrl-C stops the compiler too
+                raise StoppedError from None
             now = time.monotonic()
             self.totals.seconds = before + now - began
             if self.processes.first and (now - told >= SECONDS_BETWEEN_EVENTS or place + 1 == self.steps):
@@ -400,18 +411,10 @@ class Engine:
     def _frozen(self) -> list[nn.Module]:
         return list(self.model.backbone.stages)[: self.recipe.optimiser.frozen_stages]
 
-    def _use_compiled(self, on: bool) -> None:
-        """Run the network's two halves compiled, or as they are written; its tensors are the same."""
-        if self.compiled is None:
-            return
-        if on:
-            self.model.pyramid, self.model.predict = self.compiled  # type: ignore[method-assign]
-        elif "pyramid" in vars(self.model):
-            del self.model.pyramid, self.model.predict
-
     def _validate(self) -> Validation:
         """With the averaged weights, on the network itself: its own come back afterwards."""
-        self._use_compiled(False)
+        if self.compiled:
+            self.compiled.use(False)
         own = {name: t.clone() for name, t in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.state)
         try:

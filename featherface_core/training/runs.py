@@ -1,7 +1,7 @@
 """Whole runs: ``train`` teaches one network, ``distill`` a student by a teacher, beside a control where wanted."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,20 @@ from featherface_core.training.calibration import calibrate_file
 from featherface_core.training.engine import Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
-from featherface_core.training.order import ECHO
+from featherface_core.training.order import ECHO, Order
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
 from featherface_core.training.samples import save_samples
 from featherface_core.training.tasks import DistillTask, LabelsTask, Task
 from featherface_core.training.validation import describe, validate
+
+# makes the teacher of a network, for a run of this recipe in which it looks at so many pictures
+MakeTeacher = Callable[[FeatherFace, Recipe, int, RunListener], Teacher]
+
+
+def teacher_in_torch(model: FeatherFace, recipe: Recipe, pictures: int, on_event: RunListener) -> Teacher:
+    """The plain MakeTeacher."""
+    return Teacher(model)
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ def distill(
     teacher_epochs: int,
     where: Where,
     on_event: RunListener,
+    make_teacher: MakeTeacher = teacher_in_torch,
 ) -> DistillReport:
     """Train ``recipe.model`` by the network ``teacher`` and return how they, and the control, compare.
 
@@ -120,8 +129,8 @@ def distill(
         if taught is None or not distils:
             task: Task = LabelsTask(recipe.loss, run.processes)
         else:
-            width, frozen = model.config.width, Teacher(taught)
-            remembered = ECHO if recipe.repeats > 1 else 0
+            width, remembered = model.config.width, ECHO if recipe.repeats > 1 else 0
+            frozen = make_teacher(taught, recipe, run.looked_at(), run.on_event)
             task = DistillTask(
                 recipe.loss, recipe.distill, frozen, width, schedule, run.processes, recipe.seed, remembered
             )
@@ -150,7 +159,12 @@ def distill(
 
 
 def resume(
-    path: Path, task: str, stop_after: int, on_event: RunListener, machine: Mapping[str, Any] | None = None
+    path: Path,
+    task: str,
+    stop_after: int,
+    on_event: RunListener,
+    machine: Mapping[str, Any] | None = None,
+    make_teacher: MakeTeacher = teacher_in_torch,
 ) -> TrainReport | DistillReport:
     """Go on with the run in the folder ``path``, with the recipe and the data that it keeps.
 
@@ -184,6 +198,7 @@ def resume(
         kept["teacher_epochs"],
         where,
         on_event,
+        make_teacher,
     )
 
 
@@ -246,6 +261,12 @@ class _Run:
             go_on = f"featherface {self.task} --resume {self.folder.path}"
             self.on_event(Note(f"stopped; go on with: {go_on}", warning=True))
         leave()
+
+    def looked_at(self) -> int:
+        """How many pictures this process shows in the whole run, each repeated one once."""
+        order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world)
+        shown = self.recipe.epochs * order.steps * self.recipe.batch_size
+        return shown // (self.processes.world * self.recipe.repeats)
 
     def student(self, folder: RunFolder, teacher: FeatherFace | None = None) -> tuple[FeatherFace, str]:
         """The network to be trained in ``folder``, at its start, and the start in words; its checkpoint overrides both."""
