@@ -54,7 +54,7 @@ def count(config: ModelConfig, height: int, width: int) -> Component:
     model = build_model(config, device="meta").eval()
     for module in model.modules():
         if isinstance(module, SHAPELESS):
-            module.forward = _unchanged  # type: ignore[method-assign]
+            module.forward = _unchanged  # type: ignore[assignment, method-assign]
     costs: dict[nn.Module, _Cost] = {}
     hooks = [
         module.register_forward_hook(_counter(costs.setdefault(module, _Cost())))
