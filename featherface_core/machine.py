@@ -31,11 +31,16 @@ def processor() -> str:
         return platform.processor()
 
 
-def adds_up_int8() -> bool | None:
-    """Whether the processor has instructions for dot products of int8 (VNNI on x86, dot product on ARM); None if unknown."""
+def flags() -> frozenset[str]:
+    """The processor's instruction sets, as Linux names them; empty if unknown."""
     try:
         lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
-    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
-    return bool(flags & DOT_PRODUCTS) if flags else None
+        return frozenset()
+    return frozenset(flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split())
+
+
+def adds_up_int8() -> bool | None:
+    """Whether the processor has instructions for dot products of int8 (VNNI on x86, dot product on ARM); None if unknown."""
+    known = flags()
+    return bool(known & DOT_PRODUCTS) if known else None

@@ -21,6 +21,8 @@ from featherface_core.detect import (
     thresholds,
 )
 from featherface_core.errors import WeightsError, first_line
+from featherface_core.machine import flags
+from featherface_core.openvino_kernels import prefer_kernels
 from featherface_core.packages import import_package
 from featherface_core.results import Floats
 
@@ -60,7 +62,7 @@ class OpenVinoNetwork:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            model = core().read_model(path)
+            model = _read(path)
             self.description = read_description(path, _metadata(model))
             self.request = core().compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as problem:  # all that OpenVINO raises
@@ -85,6 +87,15 @@ class OpenVinoNetwork:
     def _infer(self, feeds: dict[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
         self.request.infer(feeds, share_inputs=True)
         return [np.array(self.request.get_tensor(name).data) for name in outputs]
+
+
+def _read(path: Path) -> Any:
+    """The model of an .xml and the .bin beside it, with the kernels that fit this processor."""
+    xml = path.read_bytes()
+    fitting = prefer_kernels(xml, flags())
+    if fitting is xml:
+        return core().read_model(path)
+    return core().read_model(fitting, path.with_suffix(".bin").read_bytes())
 
 
 def _rows(pixels: Floats) -> Floats:

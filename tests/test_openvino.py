@@ -10,10 +10,12 @@ import pytest
 from command_line import Run, assert_refused
 from conftest import randomise
 
+from featherface_core import openvino as reading
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect import TorchDetector
 from featherface_core.errors import ExportError, WeightsError
 from featherface_core.exported import open_exported
+from featherface_core.machine import flags
 from featherface_core.models.variants import build_model
 from featherface_core.onnx import export as export_module
 from featherface_core.onnx.export import export
@@ -65,6 +67,30 @@ def test_results_outlive_the_next_run(exported: dict[str, Path]) -> None:
     kept = [output.copy() for output in first]
     network.run(-pixels)
     assert all(np.array_equal(a, b) for a, b in zip(first, kept, strict=True))
+
+
+def test_chosen_kernels_run_and_give_the_same(exported: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    if "avx2" not in flags() or "avx512f" in flags():
+        pytest.skip("kernels are chosen on processors with AVX2 and without AVX-512")
+    path = exported["v2-dynamic"]
+    pixels = np.random.default_rng(0).normal(0, 50, (1, 3, 96, 64)).astype(np.float32)
+    outputs, kernels = {}, {}
+    for name, known in (("chosen", flags()), ("own", frozenset())):
+        monkeypatch.setattr(reading, "flags", lambda known=known: known)
+        network = reading.OpenVinoNetwork(path, 1)
+        outputs[name] = network.run(pixels)
+        compiled = network.request.get_compiled_model().get_runtime_model()
+        kernels[name] = [str(op.get_rt_info()["primitiveType"]) for op in compiled.get_ops()]
+        assert network.description["model"]["name"] == "v2"
+    for chosen, own in zip(outputs["chosen"], outputs["own"], strict=True):
+        np.testing.assert_allclose(chosen, own, rtol=1e-3, atol=1e-3)  # random states magnify rounding
+
+    def runs(name: str, kernel: str) -> int:
+        return sum(kernel in each for each in kernels[name])
+
+    assert runs("chosen", "jit_avx2_dw") > 10
+    assert runs("own", "jit_avx2_dw_f32") == 0
+    assert runs("chosen", "jit_avx2_1x1") > 20
 
 
 def test_pixels_lie_as_the_network_wants_them() -> None:
