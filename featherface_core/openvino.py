@@ -1,6 +1,6 @@
 """Detection through OpenVINO (the extra ``openvino``), with a file of ours. Loads no torch and no onnxruntime."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,12 @@ class OpenVinoDetector(ExportedDetector):
 
 
 class OpenVinoNetwork:
-    """The forward pass of an OpenVINO file, in float32; ``description`` is the JSON that its runtime information holds."""
+    """The forward pass of an OpenVINO file, in float32; ``description`` is the JSON that its runtime information holds.
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
+    known: the processor's flags, which decide on kernels (see openvino_kernels); by default this processor's.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0, known: Collection[str] | None = None) -> None:
         path = Path(path)
         for part in (path, path.with_suffix(".bin")):
             if not part.is_file():
@@ -62,7 +65,7 @@ class OpenVinoNetwork:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            model = _read(path)
+            model = _read(path, flags() if known is None else known)
             self.description = read_description(path, _metadata(model))
             self.request = core().compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as problem:  # all that OpenVINO raises
@@ -89,10 +92,10 @@ class OpenVinoNetwork:
         return [np.array(self.request.get_tensor(name).data) for name in outputs]
 
 
-def _read(path: Path) -> Any:
-    """The model of an .xml and the .bin beside it, with the kernels that fit this processor."""
+def _read(path: Path, known: Collection[str]) -> Any:
+    """The model of an .xml and the .bin beside it, with the kernels that fit a processor with these flags."""
     xml = path.read_bytes()
-    fitting = prefer_kernels(xml, flags())
+    fitting = prefer_kernels(xml, known)
     if fitting is xml:
         return core().read_model(path)
     return core().read_model(fitting, path.with_suffix(".bin").read_bytes())
