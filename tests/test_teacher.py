@@ -74,7 +74,9 @@ def test_a_teacher_that_onnxruntime_changes_stays_in_pytorch(
     monkeypatch.setattr(module, "trace", lambda *_: graph)
     made = make_teacher(other, _recipe("onnxruntime"), 1, told.append)
     assert type(made) is Teacher
-    (note,) = told
+    said, note = told
+    assert isinstance(said, Note)
+    assert "exported" in said.text
     assert isinstance(note, Note)
     assert note.warning
     assert "v2" in note.text

@@ -38,6 +38,7 @@ def make_teacher(model: FeatherFace, recipe: Recipe, pictures: int, on_event: Ru
         kind = "onnxruntime" if device.type == "cpu" and whole and pictures * recipe.size**2 >= WORTH else "torch"
     if kind == "torch":
         return Teacher(model)
+    on_event(Note("the teacher is exported first, to look through onnxruntime; that takes up to a minute"))
     try:
         return RuntimeTeacher(model, torch.get_num_threads())
     except ExportError as problem:
