@@ -141,7 +141,7 @@ def test_a_run_learns_the_same_from_it(graph: onnx.ModelProto, tmp_path: Path, m
     weights = shipped_weights(resolve_model("v2"))
     losses = {}
     for kind in ("torch", "onnxruntime"):
-        made = recipe(epochs=1)
+        made = recipe(epochs=1, pictures_per_epoch=4)  # one step: several magnify rounding
         made = dataclasses.replace(made, machine=dataclasses.replace(made.machine, teacher=kind))
         out = tmp_path / kind
         where = Where(out)
@@ -150,5 +150,5 @@ def test_a_run_learns_the_same_from_it(graph: onnx.ModelProto, tmp_path: Path, m
         losses[kind] = {name: value for name, value in row.items() if name.startswith("loss/")}
     assert losses["onnxruntime"].keys() == losses["torch"].keys()
     assert "loss/teacher/feature" in losses["torch"]
-    assert losses["onnxruntime"] == pytest.approx(losses["torch"], rel=0.01)
+    assert losses["onnxruntime"] == pytest.approx(losses["torch"], rel=1e-3)
     assert losses["onnxruntime"] != losses["torch"]  # rounded differently: it did look through onnxruntime
