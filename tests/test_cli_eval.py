@@ -216,7 +216,13 @@ def test_an_interrupt_leaves_an_evaluation_to_resume(tmp_path: Path) -> None:
     asked = ["eval", "--weights", "untrained", "--model", "v2", "--data", "synthetic:60", "--score", "0.5"]
     asked += ["--threads", "1"]  # waits for no other thread
     child = subprocess.Popen(
-        [SCRIPT, *asked, "--out", "r"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [SCRIPT, *asked, "--out", "r"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # what a shell runs in the background ignores it, and so do its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     store = tmp_path / "r" / "detections.jsonl"
     limit = time.monotonic() + 60
