@@ -184,6 +184,7 @@ def test_the_table_and_the_line_before_the_run():
     )
     assert schedule.value(320) > 0.4 == schedule.value(321)
     assert plain(0.5, 0.5, epochs=3).describe() == "alpha 0.5 throughout 3 epochs"
+    assert plain(0.8, 0.5, epochs=1).describe() == "alpha 0.8 to 0.5, linear over 1 epoch"
 
 
 shares = st.floats(0, 1)

@@ -168,10 +168,11 @@ class AlphaSchedule:
         """The schedule and its rules in one line."""
         if not self.distils:
             return "alpha 0: no teacher"
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         if self.start == self.end:
-            parts = [f"alpha {self.start:g} throughout {self.epochs} epochs"]
+            parts = [f"alpha {self.start:g} throughout {epochs}"]
         else:
-            parts = [f"alpha {self.start:g} to {self.end:g}, {self.strategy} over {self.epochs} epochs"]
+            parts = [f"alpha {self.start:g} to {self.end:g}, {self.strategy} over {epochs}"]
         if self.adapt:
             parts.append(f"x{self.shrink:g} after each {self.shrink_after} validations without better AP")
         if self.late_cap is not None and self._late_from <= self.epochs:
