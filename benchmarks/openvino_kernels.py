@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from featherface_core.bench.statistics import latency, ratio
 from featherface_core.config import parse_sizes
 from featherface_core.machine import flags
 from featherface_core.openvino import OpenVinoNetwork
+from featherface_core.openvino_kernels import has_other_choice
 
 
 def main() -> None:
@@ -35,12 +37,12 @@ def main() -> None:
             network.run(pixels)
             if turn >= 3:  # to warm up
                 seconds[name].append(time.perf_counter() - start)
-    ratios = np.array(seconds["chosen"]) / np.array(seconds["own"])
-    low, middle, high = np.percentile(ratios, (5, 50, 95))
-    first, second = (1000 * np.median(seconds[name]) for name in ("own", "chosen"))
-    if "avx2" not in flags() or "avx512f" in flags():
+    first, second = (np.array(seconds[name]) for name in ("own", "chosen"))
+    share = ratio(second, first)
+    if not has_other_choice(flags()):
         print("this processor has OpenVINO's own choice in both")
-    print(f"own choice {first:.2f} ms, chosen kernels {second:.2f} ms: {middle:.3f} ({low:.3f}-{high:.3f})")
+    before, after = latency(first).median, latency(second).median
+    print(f"own choice {before:.2f} ms, named {after:.2f} ms: {share.median:.3f} ({share.p5:.3f}-{share.p95:.3f})")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from featherface_core.bench.statistics import ratio
 from featherface_core.checkpoint import load_model
 from featherface_core.config import configs_folder
 from featherface_core.data.annotation import PictureSource
@@ -88,13 +89,13 @@ class Timed:
         return self._next()
 
 
-def make_row(name: str, recipe: Recipe, source: PictureSource, folder: Path, teacher: str, long: int) -> Row:
+def make_row(name: str, recipe: Recipe, source: PictureSource, folder: Path, teacher: str) -> Row:
     """An engine that is ready to train the recipe's network by the weights of ``teacher`` that ship."""
     alone, cpu = Processes(), torch.device("cpu")
     weights = shipped_weights(resolve_model(teacher))
     if weights is None:
         raise SystemExit(f"error: no weights of {teacher} ship")
-    looks = make_teacher(load_model(weights), recipe, long // recipe.repeats, lambda _: None)
+    looks = make_teacher(load_model(weights), recipe, 0, lambda _: None)
     model = build_model(recipe.model, seed=0)
     schedule = AlphaSchedule(0.8, 0.5, "linear", recipe.epochs)
     remembered = ECHO if recipe.repeats > 1 else 0
@@ -142,7 +143,7 @@ def main() -> None:
         rows = []
         for name, machine, repeats in ways:
             recipe = replace(base, repeats=repeats, machine=replace(base.machine, **machine))
-            rows.append(make_row(name, recipe, source, Path(scratch), options.teacher, 10**6))
+            rows.append(make_row(name, recipe, source, Path(scratch), options.teacher))
         # where batches come again a block is a whole turn: each of ECHO batches as often as it comes
         steps = [ECHO * row.engine.recipe.repeats if row.engine.recipe.repeats > 1 else ECHO // 2 for row in rows]
         for turn in range(options.rounds + 1):
@@ -155,11 +156,10 @@ def main() -> None:
     print(f"{options.student} by {options.teacher}, {options.size} px, batch {options.batch}, {source.name}")
     print(f"{'':24}{'pictures/s':>11}{'ratio':>7}  {'spread':13}" + "".join(f"{part:>9}" for part in PARTS))
     for row in rows:
-        ratios = np.array(rows[0].blocks) / np.array(row.blocks)
-        low, middle, high = np.percentile(ratios, (5, 50, 95))
+        faster = ratio(np.array(rows[0].blocks), np.array(row.blocks))
         speed = options.batch / np.median(row.blocks)
         shares = "".join(f"{share:>9.0%}" for share in np.mean(row.shares, axis=0))
-        print(f"{row.name:24}{speed:>11.1f}{middle:>7.2f}  {low:.2f}-{high:.2f}    {shares}")
+        print(f"{row.name:24}{speed:>11.1f}{faster.median:>7.2f}  {faster.p5:.2f}-{faster.p95:.2f}    {shares}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from featherface_core.results import (
     SearchReport,
     as_json,
 )
+from featherface_core.wording import counted
 
 stdout = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100)
 stderr = Console(stderr=True, highlight=False, markup=False)
@@ -242,7 +243,7 @@ def show_export(report: ExportReport) -> None:
         if is_openvino(Path(report.path)):
             limits = "by the thresholds that every run gives"
         error = max(c.post_error for c in report.checks)
-        proof = f"{plural(faces, 'face')} within {error:.1e} px of those of the separate post-processing"
+        proof = f"{counted(faces, 'face')} within {error:.1e} px of those of the separate post-processing"
         rows.insert(3, ("faces", f"found in the graph, {limits};\n{proof}"))
     if report.package:
         rows.insert(1, ("package", f"{report.package}: {', '.join(report.package_files)}"))
@@ -278,7 +279,7 @@ def show_picture_line(result: PictureResult) -> None:
         print_error(FeatherFaceError(result.problem, result.hint))
         return
     best = f", best score {max(face['score'] for face in result.faces):.3f}" if result.faces else ""
-    faces = plural(len(result.faces), "face")
+    faces = counted(len(result.faces), "face")
     stdout.print(
         Text.assemble(f"{where}: ", (faces, "bold"), f"{best}, {result.milliseconds:.0f} ms"),
         soft_wrap=not stdout.is_terminal,
@@ -291,10 +292,10 @@ def show_detect(report: DetectReport) -> None:
     faces = sum(len(p.faces) for p in good)
     seconds = f"{report.seconds:.1f} s"
     rows: list[tuple[str, str | Text]] = [
-        ("found", f"{plural(faces, 'face')} in {plural(len(good), 'picture')}, {seconds}, {report.backend}")
+        ("found", f"{counted(faces, 'face')} in {counted(len(good), 'picture')}, {seconds}, {report.backend}")
     ]
     if report.broken:
-        rows.append(("broken", Text(f"{plural(len(report.broken), 'picture')} could not be read", style="red")))
+        rows.append(("broken", Text(f"{counted(len(report.broken), 'picture')} could not be read", style="red")))
     if report.out:
         rows.append(("written", f"{report.out}/detections.jsonl, and the drawn pictures beside it"))
     rows.append(("network", f"{report.model}, {report.weights}"))
@@ -326,11 +327,6 @@ def giga(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.2f} {unit}" if unit == "G" else f"{count / factor:.1f} {unit}"
     return str(count)
-
-
-def plural(count: int, word: str) -> str:
-    """ "1 face", "2 faces"."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _verdict(budget: Budget, parameters: int, short: bool = False) -> Text:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, giga, heading, plural, stdout, table
+from featherface_cli.render import facts, giga, heading, stdout, table
 from featherface_core.bench.report import BenchReport, CandidateReport
+from featherface_core.wording import counted
 
 NODES_SHOWN, OPERATORS_SHOWN = 10, 5
 UNKNOWN = "-"
@@ -33,7 +34,7 @@ def _show_times(report: BenchReport, names: Sequence[str]) -> None:
     right = [*(("size",) if len(sizes) > 1 else ()), "ms", "p5-p95"]
     several = len(report.candidates) > 1
     right += [*(("pictures/s",) if report.batch > 1 else ()), *(("ratio", "spread") if several else ())]
-    what = [*same, f"batch {report.batch}", plural(report.threads, "thread"), report.device]
+    what = [*same, f"batch {report.batch}", counted(report.threads, "thread"), report.device]
     heading(f"the network alone: {', '.join(what)}")
     made = table("network", *runtime, *right, right=right)
     for c in report.candidates:
@@ -78,7 +79,7 @@ def _show_stages(report: BenchReport, names: Sequence[str]) -> None:
 def _show_throughput(report: BenchReport, names: Sequence[str]) -> None:
     if not report.throughput:
         return
-    columns = [f"batch {row.batch}\n{plural(row.threads, 'thread')}" for row in report.throughput]
+    columns = [f"batch {row.batch}\n{counted(row.threads, 'thread')}" for row in report.throughput]
     made = table("pictures a second", *columns, right=columns)
     for i, name in enumerate(names):
         paces = [row.pictures_per_second[i] for row in report.throughput]
@@ -125,7 +126,7 @@ def _show_limits(report: BenchReport, names: Sequence[str]) -> None:
     made.add_row("this machine", _giga(limit.macs_per_second), "100%", _giga(limit.bytes_per_second), "100%")
     stdout.print(made)
     _say(
-        f"peak: the fastest of several large float32 matrix products, {plural(limit.threads, 'thread')}; copy: of a large "
+        f"peak: the fastest of several large float32 matrix products, {counted(limit.threads, 'thread')}; copy: of a large "
         "array in memory. GB/s: all that operations read and write, each tensor once; above 100%, caches held it."
     )
 
@@ -154,7 +155,7 @@ def _end(report: BenchReport) -> list[tuple[str, str | Text]]:
     return [
         (
             "machine",
-            f"{machine['processor']}, {plural(machine['cpus'], 'CPU')}, Python {machine['python']}, {versions}",
+            f"{machine['processor']}, {counted(machine['cpus'], 'CPU')}, Python {machine['python']}, {versions}",
         ),
         ("time", f"{report.seconds:.1f} s in all; {report.warm_up} rounds more to warm up each process"),
     ]

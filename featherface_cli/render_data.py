@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from featherface_cli.render import VERDICT_STYLES, facts, plural, stdout, table
+from featherface_cli.render import VERDICT_STYLES, facts, stdout, table
 from featherface_core.data.reports import (
     Bin,
     DataCheckReport,
@@ -15,6 +15,7 @@ from featherface_core.data.reports import (
     SetSummary,
 )
 from featherface_core.training.preview import PreviewReport
+from featherface_core.wording import counted
 
 BAR = 24  # letters of a full bar
 NUMBERS = ("pictures", "empty", "faces", "with landmarks", "ignored")
@@ -29,7 +30,7 @@ def show_check(report: DataCheckReport) -> None:
             _add_group(made, group)
         stdout.print(made)
     verdict = {"ok": "ok: nothing found", "warn": "warn: usable as it is", "fail": "fail: mend the errors first"}
-    opened = f"{plural(report.decoded, 'picture')} opened" if report.decoded else "no picture opened"
+    opened = f"{counted(report.decoded, 'picture')} opened" if report.decoded else "no picture opened"
     line = f"{verdict[report.verdict]} ({opened}, {report.seconds:.1f} s)"
     stdout.print(Text(line, style=VERDICT_STYLES[report.verdict]))
 
@@ -52,14 +53,14 @@ def show_conversion(report: DataConversionReport) -> None:
     rows: list[tuple[str, str | Text]] = [
         ("written", report.out),
         ("form", f"{report.source_form} to {report.form}"),
-        ("holds", f"{plural(report.faces, 'face')} in {plural(report.pictures, 'picture')}, {how}"),
+        ("holds", f"{counted(report.faces, 'face')} in {counted(report.pictures, 'picture')}, {how}"),
     ]
     rows += [("lost" if i == 0 else "", Text(line, style="yellow")) for i, line in enumerate(report.lost)]
     if report.problems:
         rows.append(
             (
                 "odd",
-                f"{plural(report.problems, 'odd entry').replace('entrys', 'entries')} in the labels that "
+                f"{counted(report.problems, 'odd entry', 'odd entries')} in the labels that "
                 "were read: featherface data check names them",
             )
         )
@@ -118,10 +119,10 @@ def _histogram(bins: Sequence[Bin], title: str, unit: str, counted: str) -> Tabl
 def show_preview(report: PreviewReport) -> None:
     """What the contact sheet holds."""
     ignored = f", {report.ignored:,} of them ignored (grey)" if report.ignored else ""
-    faces = f"{plural(report.faces, 'face')}, {report.with_landmarks:,} with landmarks{ignored}"
+    faces = f"{counted(report.faces, 'face')}, {report.with_landmarks:,} with landmarks{ignored}"
     rows = [
         ("written", report.path),
         ("data", report.data),
-        ("shown", f"{plural(report.pictures, 'picture')}, {faces}"),
+        ("shown", f"{counted(report.pictures, 'picture')}, {faces}"),
     ]
     stdout.print(facts(rows))

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, plural, stdout, table
+from featherface_cli.render import facts, stdout, table
 from featherface_core.evaluation.compare import Comparison, Gate
 from featherface_core.evaluation.groups import Gain, Grouped, Spread
 from featherface_core.evaluation.outcome import by_group
 from featherface_core.evaluation.report import EvalReport, RecallRow
+from featherface_core.wording import counted
 
 TITLES = {"easy": "Easy", "medium": "Medium", "hard": "Hard", "mean": "mean", "ap50": "AP@0.5", "ap": "AP@0.5:0.95"}
 FILES = {
@@ -38,7 +39,7 @@ def show_eval(report: EvalReport) -> None:
             (
                 "landmarks",
                 f"mean error {at.mean:.1%} of the eyes' distance (median {at.median:.1%}), "
-                f"{plural(at.faces, 'found face')} of {at.smallest:g} px and more",
+                f"{counted(at.faces, 'found face')} of {at.smallest:g} px and more",
             )
         )
     stdout.print(facts(rows))
@@ -82,7 +83,7 @@ def _end(report: EvalReport) -> list[tuple[str, str | Text]]:
     rows.append(
         (
             "found",
-            f"{report.detections:,} detections in {plural(report.protocol.pictures, 'picture')}, {report.seconds:.1f} s",
+            f"{report.detections:,} detections in {counted(report.protocol.pictures, 'picture')}, {report.seconds:.1f} s",
         )
     )
     for i, broken in enumerate(report.broken[:3]):

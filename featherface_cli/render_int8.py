@@ -2,9 +2,10 @@
 
 from rich.text import Text
 
-from featherface_cli.render import facts, heading, plural, stdout, table
+from featherface_cli.render import facts, heading, stdout, table
 from featherface_core.bench.rounds import BUSY
 from featherface_core.int8.report import Form, Int8Report
+from featherface_core.wording import counted
 
 
 def show_int8(report: Int8Report) -> None:
@@ -26,7 +27,7 @@ def show_int8(report: Int8Report) -> None:
 
 
 def _show_groups(report: Int8Report) -> None:
-    pictures = plural(report.agreement.pictures, "calibration picture")
+    pictures = counted(report.agreement.pictures, "calibration picture")
     heading(f"what each group of layers changes alone in int8, on {pictures}")
     columns = ("group", "layers", "weights", "score", "box", "written in")
     made = table(*columns, right=columns[1:5])
@@ -70,7 +71,7 @@ def _show_ap(report: Int8Report) -> None:
 
 def _facts(report: Int8Report) -> list[tuple[str, str | Text]]:
     faces, calibration = report.agreement, report.calibration
-    pictures = f"{plural(calibration.pictures, 'picture')} of {calibration.folder}, {calibration.method}"
+    pictures = f"{counted(calibration.pictures, 'picture')} of {calibration.folder}, {calibration.method}"
     if calibration.unreadable:
         pictures += f"; {calibration.unreadable} more could not be read"
     found = f"{faces.faces[1]} in int8 and {faces.faces[0]} in float32, {faces.matched} of them the same"
@@ -90,7 +91,7 @@ def _facts(report: Int8Report) -> list[tuple[str, str | Text]]:
         busy = f"others wanted the core: the networks had it for {report.cpu_share:.0%} of the time, so ms are too many"
         rows.append(("busy", Text(busy, style="yellow")))
     if report.checks:
-        rows.append(("proven", f"in float32, by {plural(len(report.checks), 'check')} against PyTorch"))
+        rows.append(("proven", f"in float32, by {counted(len(report.checks), 'check')} against PyTorch"))
     rows.append(("time", f"{report.seconds:.1f} s with all checks"))
     return rows
 

@@ -225,6 +225,7 @@ def distill(
 
         featherface distill --resume runs/v2-distill-1
     """
+    from featherface_core.onnx.teacher import make_teacher
     from featherface_core.training.alpha import parse_alpha
     from featherface_core.training.runs import Where, default_recipe
     from featherface_core.training.runs import distill as run
@@ -279,8 +280,6 @@ def distill(
         )
 
         def work(listen: "RunListener") -> Any:
-            from featherface_core.onnx.teacher import make_teacher
-
             return go_on(resume, "distill", stop_after, listen, _given(machine), make_teacher)
     else:
         made = o.make_recipe(recipe or default_recipe(student or "v2", data), options, overrides)
@@ -288,8 +287,6 @@ def distill(
         taught = _teacher_file(teacher, teacher_weights, data)
 
         def work(listen: "RunListener") -> Any:
-            from featherface_core.onnx.teacher import make_teacher
-
             return run(made, data, val, teacher, taught, control, teacher_epochs, where, listen, make_teacher)
 
     _carry_out(work, "distill", nproc, quiet, monitor, as_json)

@@ -7,15 +7,20 @@ from collections.abc import Collection
 PRIORITY = "primitives_priority"
 
 
+def has_other_choice(flags: Collection[str]) -> bool:
+    """Whether OpenVINO's own choice is not the fastest on a processor with these flags: AVX2 and no AVX-512."""
+    return "avx2" in flags and "avx512f" not in flags
+
+
 def prefer_kernels(xml: bytes, flags: Collection[str]) -> bytes:
     """A network's .xml with the kernels named that are fastest on a processor with these flags; ``xml`` itself where
     OpenVINO's own choice is, or where it cannot be read.
 
-    With AVX2 and no AVX-512, OpenVINO 2026.4 runs convolutions by matrix kernels ("brgconv") throughout. Older kernels of
+    There OpenVINO 2026.4 runs convolutions by matrix kernels ("brgconv") throughout. Older kernels of
     its own are faster for depthwise layers, for 1x1 layers between them, since both then keep one layout, and for the one
     output channel of a spatial gate. docs/performance.md has by how much.
     """
-    if "avx2" not in flags or "avx512f" in flags:
+    if not has_other_choice(flags):
         return xml
     try:
         network = ET.fromstring(xml)

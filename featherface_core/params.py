@@ -14,7 +14,7 @@ from featherface_core.models.variants import VARIANTS, build_model
 from featherface_core.results import Budget, Component, ParamsReport
 
 # their outputs have their inputs' shapes, and working that out takes most of the time
-SHAPELESS = (nn.BatchNorm2d, nn.LeakyReLU, nn.ReLU, nn.SiLU)
+SAME_SHAPE = (nn.BatchNorm2d, nn.LeakyReLU, nn.ReLU, nn.SiLU)
 
 
 @dataclass
@@ -53,7 +53,7 @@ def count(config: ModelConfig, height: int, width: int) -> Component:
     """A network's parameters and multiply-accumulates for one picture of ``height`` x ``width`` pixels, by component."""
     model = build_model(config, device="meta").eval()
     for module in model.modules():
-        if isinstance(module, SHAPELESS):
+        if isinstance(module, SAME_SHAPE):
             module.forward = _unchanged  # type: ignore[assignment, method-assign]
     costs: dict[nn.Module, _Cost] = {}
     hooks = [

@@ -47,6 +47,11 @@ def open_session(path: str | Path, options: Any, device: str = "cpu") -> Any:
     return session
 
 
+def open_graph(graph: bytes, options: Any) -> Any:
+    """An InferenceSession, on the CPU, of a graph in memory. Raises what onnxruntime raises."""
+    return import_onnxruntime().InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 def provider_of(device: str) -> tuple[str, dict[str, str]]:
     """onnxruntime's execution provider for a device, and its settings. Raises ConfigError, MissingPackageError."""
     kind, _, number = device.partition(":")

@@ -18,6 +18,7 @@ from featherface_core.data.write import Entry, write_lines
 from featherface_core.errors import ConfigError, DataError, did_you_mean
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.files import make_folder, replacing
+from featherface_core.wording import counted
 
 WRITERS: dict[str, Callable[[Path, Iterable[Entry]], None]] = {
     module.FORM: module.write for module in (retinaface, coco, yolo, voc, wider)
@@ -136,27 +137,23 @@ def _losses(lost: Counter[str], form: str) -> Iterator[str]:
     """What the new labels do not hold, a line each."""
     if n := lost["missing"]:
         fate = "left out" if form in NEEDS_SIZE else "labelled, but without a picture"
-        yield f"{_count(n, 'missing picture')}: {fate}"
+        yield f"{counted(n, 'missing picture')}: {fate}"
     if n := lost["unreadable"]:
-        yield f"{_count(n, 'picture')} left out that cannot be read: featherface data check names them"
+        yield f"{counted(n, 'picture')} left out that cannot be read: featherface data check names them"
     if n := lost["joined"]:
-        yield f"{_count(n, 'further entry', 'further entries')} of a picture joined with its first"
+        yield f"{counted(n, 'further entry', 'further entries')} of a picture joined with its first"
     if n := lost["renamed"]:
-        yield f"{_count(n, 'picture')} renamed: names repeat, lead out of the folder, or break lines"
+        yield f"{counted(n, 'picture')} renamed: names repeat, lead out of the folder, or break lines"
     if form in NO_LANDMARKS and (n := lost["landmarks"]):
-        yield f"landmarks of {_count(n, 'face')}: {form} has no place for them"
+        yield f"landmarks of {counted(n, 'face')}: {form} has no place for them"
     if form == yolo.FORM and (n := lost["ignored"]):
-        yield f"{_count(n, 'ignored face')} left out: yolo has no mark for them, and they become background"
+        yield f"{counted(n, 'ignored face')} left out: yolo has no mark for them, and they become background"
     if form == yolo.FORM and (n := lost["outside"]):
-        yield f"{_count(n, 'box reaches', 'boxes reach')} outside the picture: written, but Ultralytics refuses them"
+        yield f"{counted(n, 'box reaches', 'boxes reach')} outside the picture: written, but Ultralytics refuses them"
     if form != wider.FORM and lost["attributes"]:
         yield f"blur, occlusion, pose and the other attributes: {form} has no place for them"
     if lost["columns"]:
         yield "the flags of landmarks and the last column of RetinaFace's label: not read here"
-
-
-def _count(count: int, one: str, more: str = "") -> str:
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def _place(picture: Path, target: Path, copy: bool) -> None:

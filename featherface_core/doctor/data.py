@@ -3,6 +3,7 @@
 from featherface_core.doctor.check import DoctorOptions
 from featherface_core.events import ignore
 from featherface_core.results import Finding
+from featherface_core.wording import counted
 
 EXAMPLES = 2  # of a kind of problem; `featherface data check` shows more
 
@@ -15,17 +16,13 @@ def data(options: DoctorOptions) -> Finding | list[Finding]:
 
     report = check_data(options.data, ignore, pictures=True)
     sets = [
-        f"{s.name}: {s.form}, {_count(s.pictures, 'picture')}, {_count(s.faces, 'face')}, "
+        f"{s.name}: {s.form}, {counted(s.pictures, 'picture')}, {counted(s.faces, 'face')}, "
         f"{s.with_landmarks:,} with landmarks"
         for s in report.sets
     ]
-    opened = f"{_count(report.decoded, 'picture')} opened in {report.seconds:.1f} s"
+    opened = f"{counted(report.decoded, 'picture')} opened in {report.seconds:.1f} s"
     findings = [Finding("data", "data", "ok", "; ".join((*sets, opened)))]
     for group in report.problems:
         found = f"{group.kind} x {group.count:,}: " + "; ".join(group.examples[:EXAMPLES])
         findings.append(Finding("data", "data", "fail" if group.severity == "error" else "warn", found, group.fix))
     return findings
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"

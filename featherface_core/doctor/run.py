@@ -18,6 +18,7 @@ from featherface_core.errors import ConfigError, DataError
 from featherface_core.results import Finding
 from featherface_core.training.health import HIGH_NORM, LOW_NORM
 from featherface_core.training.metrics import METRICS, MetricsFile, read_metrics
+from featherface_core.wording import counted
 
 CONFIG = "config.yaml"
 Epochs = list[dict[str, Any]]
@@ -49,14 +50,14 @@ def metrics(options: DoctorOptions) -> Finding:
     numbers = [record["epoch"] for record in file.records]
     problems = []
     if file.damaged:
-        problems.append(f"{_count(len(file.damaged), 'line')} damaged ({_listed('line', file.damaged)})")
+        problems.append(f"{counted(len(file.damaged), 'line')} damaged ({_listed('line', file.damaged)})")
     gaps = [(a + 1, b - a - 1) for a, b in pairwise((0, *sorted(set(numbers)))) if b > a + 1]
     if gaps:
         missing = sum(length for _, length in gaps)
-        problems.append(f"{_count(missing, 'epoch')} missing (from {_listed('epoch', [e for e, _ in gaps])})")
+        problems.append(f"{counted(missing, 'epoch')} missing (from {_listed('epoch', [e for e, _ in gaps])})")
     if len(set(numbers)) < len(numbers) or numbers != sorted(numbers):
         problems.append("epochs are there twice or out of order")
-    found = f"{_count(len(set(numbers)), 'epoch')} in {METRICS}"
+    found = f"{counted(len(set(numbers)), 'epoch')} in {METRICS}"
     if problems:
         return Finding("run", "metrics", "warn", "; ".join((found, *problems)), mend)
     return Finding("run", "metrics", "ok", found)
@@ -115,7 +116,7 @@ def gradients(options: DoctorOptions) -> Finding:
     if len(high) >= 2 and len(high) >= OFTEN * len(highs):
         worst = max(value for _, value in highs)
         found = (
-            f"exploding: norm over {HIGH_NORM:g} in {len(high)} of {_count(len(highs), 'epoch')}, at most {worst:.3g}"
+            f"exploding: norm over {HIGH_NORM:g} in {len(high)} of {counted(len(highs), 'epoch')}, at most {worst:.3g}"
         )
         fix = "set --gradient-clip-norm 1.0; where it is set, lower --lr or raise --batch-size"
         return Finding("run", "gradients", "warn", found, fix)
@@ -135,7 +136,7 @@ def non_finite(options: DoctorOptions) -> Finding:
     if bad:
         found.append(f"the training loss is not a number in {_epochs_named(bad)}")
     if skipped:
-        steps = _count(sum(n for _, n in skipped), "step")
+        steps = counted(sum(n for _, n in skipped), "step")
         found.append(f"{steps} skipped for NaN or infinity in {_epochs_named([e for e, _ in skipped])}")
     fix = "lower --lr, set --gradient-clip-norm 1.0, and look for bad boxes: featherface data check DIR"
     return Finding("run", "non-finite", "fail" if bad else "warn", "; ".join(found), fix)
@@ -169,7 +170,7 @@ def loss_spikes(options: DoctorOptions) -> Finding:
         and loss > SPIKE * usual
     ]
     if not spikes:
-        return Finding("run", "loss-spikes", "ok", f"none in {_count(len(losses), 'epoch')}")
+        return Finding("run", "loss-spikes", "ok", f"none in {counted(len(losses), 'epoch')}")
     found = (
         f"{_epochs_named([e for e, _ in spikes])}: up to {max(r for _, r in spikes):.1f} times the five epochs before"
     )
@@ -222,7 +223,7 @@ def alpha(options: DoctorOptions) -> Finding:
     first, last = seen[0][1], seen[-1][1]
     if max(value for _, value in seen) > min(value for _, value in seen):
         return Finding("run", "alpha", "ok", f"{first:.3g} at epoch {seen[0][0]}, {last:.3g} at epoch {seen[-1][0]}")
-    found = f"{first:.3g} in all of {_count(len(seen), 'epoch')}"
+    found = f"{first:.3g} in all of {counted(len(seen), 'epoch')}"
     expected = _expected_alpha(options)
     if len(seen) == 1 or expected is None:
         return Finding("run", "alpha", "ok", found)
@@ -307,12 +308,8 @@ def _resume(options: DoctorOptions) -> str:
     return f"featherface {command} --resume {shlex.quote(str(options.run))}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
 def _epochs_named(numbers: list[int]) -> str:
-    return f"{_count(len(numbers), 'epoch')} ({_listed('epoch', numbers)})"
+    return f"{counted(len(numbers), 'epoch')} ({_listed('epoch', numbers)})"
 
 
 def _listed(what: str, numbers: list[int] | tuple[int, ...]) -> str:

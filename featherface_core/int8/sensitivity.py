@@ -12,7 +12,7 @@ from featherface_core.int8.groups import Group
 from featherface_core.int8.quantise import quantised
 from featherface_core.int8.report import GroupChange
 from featherface_core.results import Floats
-from featherface_core.session import import_onnxruntime, session_options
+from featherface_core.session import open_graph, session_options
 
 PICTURES = 12  # of the calibration pictures, each of which every group runs on
 ANCHORS = 100  # of a picture, those of the best scores; the others find nothing in either form
@@ -60,7 +60,6 @@ def change(detector: Detector, shape: tuple[int, ...], before: Outputs, after: O
 
 
 def _run(graph: onnx.ModelProto, inputs: Sequence[Floats]) -> list[Outputs]:
-    ort = import_onnxruntime()
-    session = ort.InferenceSession(graph.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
+    session = open_graph(graph.SerializeToString(), session_options())
     name = session.get_inputs()[0].name
     return [tuple(session.run(OUTPUTS, {name: pixels})) for pixels in inputs]

@@ -13,14 +13,14 @@ from featherface_core.models.featherface import FeatherFace
 from featherface_core.onnx.graph import INPUT, trace
 from featherface_core.onnx.rewrite import REWRITES, rewritten
 from featherface_core.recipe import Recipe
-from featherface_core.session import import_onnxruntime, session_options
+from featherface_core.session import open_graph, session_options
 from featherface_core.training.precision import autocast_type
 
 LEVELS = ("level3", "level4", "level5")
 # what is rewritten: single heads would give the background's score as 1 - the face's, which loses its logarithm
 KEPT = tuple(name for name in REWRITES if name != "heads")
 AGREES = 1e-3  # of the largest value of an output, between the two runtimes
-WORTH = 1000 * 640**2  # pixels to look at: with fewer the export takes longer than it saves
+WORTH = 1000 * 640**2  # pixels to look at: with many fewer the export takes longer than it saves
 
 
 def make_teacher(model: FeatherFace, recipe: Recipe, pictures: int, on_event: RunListener) -> Teacher:
@@ -38,7 +38,7 @@ def make_teacher(model: FeatherFace, recipe: Recipe, pictures: int, on_event: Ru
         kind = "onnxruntime" if device.type == "cpu" and whole and pictures * recipe.size**2 >= WORTH else "torch"
     if kind == "torch":
         return Teacher(model)
-    on_event(Note("the teacher is exported first, to look through onnxruntime; that takes up to a minute"))
+    on_event(Note("the teacher is exported first, to look through onnxruntime; that takes a while"))
     try:
         return RuntimeTeacher(model, torch.get_num_threads())
     except ExportError as problem:
@@ -60,9 +60,7 @@ class RuntimeTeacher(Teacher):
         # threads that wait for the next batch would otherwise take the student's processors
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = import_onnxruntime().InferenceSession(
-                graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_graph(graph.SerializeToString(), options)
         except Exception as problem:  # onnxruntime has no common base class for its errors
             raise ExportError(f"onnxruntime cannot run {model.config.name}: {first_line(problem)}") from problem
         self._compare()

@@ -6,6 +6,7 @@ from typing import Any
 from featherface_core.config import check_choice, check_range
 from featherface_core.errors import ConfigError
 from featherface_core.recipe import AlphaStrategy
+from featherface_core.wording import counted
 
 EXAMPLE = "write a start and an end from 0 to 1, for example --alpha 0.8:0.5, or one number to stay at"
 MOST_EPOCHS = 10_000_000
@@ -168,7 +169,7 @@ class AlphaSchedule:
         """The schedule and its rules in one line."""
         if not self.distils:
             return "alpha 0: no teacher"
-        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        epochs = counted(self.epochs, "epoch")
         if self.start == self.end:
             parts = [f"alpha {self.start:g} throughout {epochs}"]
         else:

@@ -201,7 +201,7 @@ class Engine:
         pictures = TrainingPictures(self.source, self.recipe.augment, self.recipe.seed)
         loader = batches(pictures, order, self.recipe.machine.workers)
         if self.compiled:
-            self.on_event(Note("the network is compiled in the first step, which takes minutes"))
+            self.on_event(Note("the network is compiled in the first step, which may take minutes"))
         with asked_to_stop() as asked:
             try:
                 while not self.stopped and (epoch := self.step // self.steps + 1) <= self.recipe.epochs:
