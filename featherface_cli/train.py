@@ -70,7 +70,8 @@ def train(
 
         featherface train --resume runs/v2-train-1
     """
-    from featherface_core.training.runs import Where, default_recipe
+    from featherface_core.training.command_run import Where
+    from featherface_core.training.runs import default_recipe
     from featherface_core.training.runs import resume as go_on
     from featherface_core.training.runs import train as run
 
@@ -227,7 +228,8 @@ def distill(
     """
     from featherface_core.onnx.teacher import make_teacher
     from featherface_core.training.alpha import parse_alpha
-    from featherface_core.training.runs import Where, default_recipe
+    from featherface_core.training.command_run import Where
+    from featherface_core.training.runs import default_recipe
     from featherface_core.training.runs import distill as run
     from featherface_core.training.runs import resume as go_on
 

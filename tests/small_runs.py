@@ -17,10 +17,11 @@ from featherface_core.recipe import (
     StoppingConfig,
     ValidationConfig,
 )
+from featherface_core.training.command_run import Where
 from featherface_core.training.engine import Engine
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.processes import Processes
-from featherface_core.training.runs import Where, train
+from featherface_core.training.runs import train
 from featherface_core.training.tasks import LabelsTask
 
 

@@ -21,7 +21,8 @@ from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model
 from featherface_core.training import calibration
 from featherface_core.training.calibration import AnchorShift, calibrate
-from featherface_core.training.runs import Where, train
+from featherface_core.training.command_run import Where
+from featherface_core.training.runs import train
 
 SIDE = 64
 CELLS = (SIDE // 8) ** 2, (SIDE // 16) ** 2, (SIDE // 32) ** 2

@@ -11,9 +11,10 @@ from small_runs import DATA, assert_same_run, recipe, silent
 
 from featherface_core.events import Note, RunEvent
 from featherface_core.models.variants import build_model
+from featherface_core.training.command_run import Where
 from featherface_core.training.compilation import CompilationError, Compiled
 from featherface_core.training.interrupt import StoppedError
-from featherface_core.training.runs import Where, train
+from featherface_core.training.runs import train
 
 compile_ = torch.compile
 

@@ -30,8 +30,9 @@ from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import DistillConfig, LossConfig, OptimiserConfig
 from featherface_core.targets import Targets, anchors_of
 from featherface_core.training.alpha import AlphaSchedule
+from featherface_core.training.command_run import Where
 from featherface_core.training.processes import Processes
-from featherface_core.training.runs import Where, distill, resume, train
+from featherface_core.training.runs import distill, resume, train
 from featherface_core.training.tasks import DistillTask
 
 SIDE = 64

@@ -11,7 +11,8 @@ from featherface_core.errors import ConfigError
 from featherface_core.events import Note
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import MachineConfig, OptimiserConfig
-from featherface_core.training.runs import Where, resume, train
+from featherface_core.training.command_run import Where
+from featherface_core.training.runs import resume, train
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

@@ -12,14 +12,15 @@ from safetensors.torch import load_file
 from small_runs import DATA, recipe, silent
 
 from featherface_core.errors import ConfigError
+from featherface_core.training.command_run import Where
 from featherface_core.training.processes import Processes
-from featherface_core.training.runs import Where, train
+from featherface_core.training.runs import train
 
 
 def test_batch_size_must_divide_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featherface_core.training import runs
+    from featherface_core.training import command_run
 
-    monkeypatch.setattr(runs, "join", lambda device: (Processes(0, 3), torch.device("cpu")))
+    monkeypatch.setattr(command_run, "join", lambda device: (Processes(0, 3), torch.device("cpu")))
     with pytest.raises(ConfigError, match="does not divide among 3"):
         train(recipe(), DATA, None, Where(tmp_path / "run"), silent)
 

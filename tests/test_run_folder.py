@@ -12,8 +12,9 @@ from small_runs import DATA, recipe, silent
 from featherface_core.checkpoint import load_weights
 from featherface_core.errors import ConfigError, FeatherFaceError, WeightsError
 from featherface_core.models.variants import build_model
+from featherface_core.training.command_run import Where
 from featherface_core.training.folder import RunFolder
-from featherface_core.training.runs import Where, resume, train
+from featherface_core.training.runs import resume, train
 
 
 def test_a_run_folder_holds_what_is_documented(whole: Path) -> None:

@@ -20,7 +20,8 @@ from featherface_core.onnx import teacher as module
 from featherface_core.onnx.teacher import RuntimeTeacher, make_teacher
 from featherface_core.recipe import Recipe
 from featherface_core.shipped import shipped_weights
-from featherface_core.training.runs import Where, distill
+from featherface_core.training.command_run import Where
+from featherface_core.training.runs import distill
 
 
 def trained(name: str) -> FeatherFace:

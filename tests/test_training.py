@@ -11,10 +11,11 @@ from small_runs import DATA, Poisoned, recipe, run, runs_batches, silent
 from featherface_core.checkpoint import load_model
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import AugmentConfig, MachineConfig, OptimiserConfig, StoppingConfig, ValidationConfig
+from featherface_core.training.command_run import Where
 from featherface_core.training.engine import Engine
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.processes import Processes
-from featherface_core.training.runs import Where, train
+from featherface_core.training.runs import train
 from featherface_core.training.tasks import LabelsTask
 
 
