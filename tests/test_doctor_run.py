@@ -152,7 +152,7 @@ def test_half_a_line_gaps_and_doubles_are_named(run):
 def test_an_absurd_epoch_number_does_not_hang(run):
     path = run.write(2).folder / "metrics.jsonl"
     path.write_text(path.read_text() + json.dumps({"epoch": 10**15, "train_loss": 10**400}) + "\n")
-    assert f"{10**15 - 3} epochs missing" in run.find("metrics").found
+    assert f"{10**15 - 3:,} epochs missing" in run.find("metrics").found
     assert all(run.find(name) for name in RUN_CHECKS)
 
 
