@@ -10,11 +10,12 @@ import typer
 
 from featherface_cli.bench import InOrder, bench
 from featherface_cli.data import data_app
-from featherface_cli.detector import open_detector
+from featherface_cli.detector import open_detector, open_second_look
 from featherface_cli.eval import evaluate
 from featherface_cli.export import export
 from featherface_cli.options import (
     JsonOption,
+    LandmarksByOption,
     ModelOption,
     OutFolder,
     QuietOption,
@@ -143,6 +144,7 @@ def detect(
         float, typer.Option(help="IoU above which the weaker of two boxes goes, 0 to 1.")
     ] = PostprocessConfig.nms,
     top_k: Annotated[int, typer.Option(help="Faces per picture at most; 0 for no limit.")] = PostprocessConfig.top_k,
+    landmarks_by: LandmarksByOption = None,
     batch: Annotated[int, typer.Option(help="Pictures of equal shape that run together.")] = DetectConfig.batch,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; for --weights.")] = DetectConfig.device,
     threads: ThreadsOption = DetectConfig.threads,
@@ -158,6 +160,8 @@ def detect(
 
         featherface detect photo.jpg --model v1
 
+        featherface detect photo.jpg --landmarks-by v1
+
         featherface detect holiday/ 'more/*.png' --onnx featherface_v2.onnx --size 1024 --out found
 
         featherface detect 0 --onnx featherface_v2.onnx
@@ -170,6 +174,7 @@ def detect(
 
     config = DetectConfig(size, batch, PostprocessConfig(score, nms, top_k), device, threads)
     detector, _ = open_detector(weights, onnx, model, device, threads, quiet)
+    detector.second_look = open_second_look(landmarks_by, detector, device, threads)
 
     def tell(result: Any) -> None:
         if as_json:

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherface_core.config import UNTRAINED, ModelConfig
+from featherface_core.config import SAME, UNTRAINED, ModelConfig
 from featherface_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from featherface_core.detect import Detector
+    from featherface_core.detect import Detector, TorchDetector
     from featherface_core.evaluation.report import Subject
+    from featherface_core.second_look import SecondLook
 
 
 def open_source(weights: str | None, model: str | None, quiet: bool, trained: bool = False) -> Any:
@@ -42,7 +43,6 @@ def open_detector(
     weights: str | None, onnx: Path | None, model: str | None, device: str, threads: int, quiet: bool
 ) -> "tuple[Detector, Subject]":
     """The detector and what there is to say of it. Raises ConfigError, WeightsError."""
-    from featherface_core.detect import TorchDetector
     from featherface_core.evaluation.report import Subject
     from featherface_core.exported import open_exported, weights_of
 
@@ -63,13 +63,42 @@ def open_detector(
         words = f"{onnx.name}, of {found.weights}"
         return found, Subject(found.model, words, digest, found.backend, "cpu", parameters)
     source = open_source(weights, model, quiet, trained=True)
-    from featherface_core.checkpoint import Weights, model_of
-
-    if isinstance(source, Weights):
-        name, digest, network = source.path.name, source.sha256, model_of(source)
-        made = TorchDetector(network, device, threads, f"{name} (sha256 {digest[:12]})")
-    else:
-        name, digest, network = UNTRAINED, "", source
-        made = TorchDetector(network, device, threads, UNTRAINED)
-    parameters = sum(p.numel() for p in network.parameters())
+    name, digest, made = _torch_detector(source, device, threads)
+    parameters = sum(p.numel() for p in made.network.model.parameters())
     return made, Subject(made.model, name, digest, made.backend, device, parameters)
+
+
+def open_second_look(by: str | None, detector: "Detector", device: str, threads: int) -> "SecondLook | None":
+    """What ``--landmarks-by`` names: SAME, a variant that weights ship for, a weights file or an exported one.
+
+    Raises ConfigError, WeightsError.
+    """
+    if not by:
+        return None
+    from featherface_core.exported import open_exported
+    from featherface_core.second_look import SecondLook
+    from featherface_core.shipped import SHIPPED
+
+    path = Path(by)
+    if by == SAME:
+        return SecondLook(detector)
+    if path.suffix in (".onnx", ".xml"):
+        return SecondLook(open_exported(path, threads))
+    if by not in SHIPPED and not path.exists():
+        raise ConfigError(
+            f"--landmarks-by {by!r} is no file, nor a variant that weights ship for",
+            f"use {SAME}, {', '.join(SHIPPED)}, or a weights or exported file",
+        )
+    named, variant = (None, by) if by in SHIPPED else (by, None)
+    return SecondLook(_torch_detector(open_source(named, variant, quiet=True), device, threads)[2])
+
+
+def _torch_detector(source: Any, device: str, threads: int) -> "tuple[str, str, TorchDetector]":
+    """Of weights as read, or of an untrained network: its name and checksum too."""
+    from featherface_core.checkpoint import Weights, model_of
+    from featherface_core.detect import TorchDetector
+
+    if not isinstance(source, Weights):
+        return UNTRAINED, "", TorchDetector(source, device, threads, UNTRAINED)
+    name, digest = source.path.name, source.sha256
+    return name, digest, TorchDetector(model_of(source), device, threads, f"{name} (sha256 {digest[:12]})")

@@ -10,6 +10,7 @@ import typer
 
 from featherface_cli.options import (
     JsonOption,
+    LandmarksByOption,
     ModelOption,
     QuietOption,
     ThreadsOption,
@@ -27,7 +28,20 @@ if TYPE_CHECKING:
 
 WHAT, HOW, OUTPUT, COMPARE = "What is evaluated", "Protocol", "What is written", "Against other runs"
 MAX_DROP = 0.5
-ELSEWHERE = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "batch", "device", "threads")
+ELSEWHERE = (
+    "weights",
+    "onnx",
+    "model",
+    "protocol",
+    "flip",
+    "score",
+    "nms",
+    "top_k",
+    "landmarks_by",
+    "batch",
+    "device",
+    "threads",
+)
 MACHINE = ("batch", "device", "threads")
 
 
@@ -94,6 +108,7 @@ def evaluate(
     top_k: Annotated[
         int, typer.Option(help="Faces per picture at most; 0: no limit.", rich_help_panel=HOW)
     ] = EvalConfig.top_k,
+    landmarks_by: LandmarksByOption = None,
     batch: Annotated[int, typer.Option(help="Pictures of equal shape that run together.")] = EvalConfig.batch,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; for --weights.")] = EvalConfig.device,
     threads: ThreadsOption = EvalConfig.threads,
@@ -189,6 +204,7 @@ def evaluate(
         score=score,
         nms=nms,
         top_k=top_k,
+        landmarks_by=landmarks_by or "",
         batch=batch,
         device=device,
         threads=threads,
@@ -259,7 +275,7 @@ def evaluate(
 
 def _open(config: EvalConfig, quiet: bool) -> "tuple[Detector | None, Subject]":
     """The detector, None for detections made elsewhere, and what there is to say of it."""
-    from featherface_cli.detector import open_detector
+    from featherface_cli.detector import open_detector, open_second_look
     from featherface_core.evaluation.report import Subject
 
     onnx = Path(config.onnx) if config.onnx else None
@@ -267,7 +283,8 @@ def _open(config: EvalConfig, quiet: bool) -> "tuple[Detector | None, Subject]":
         detector, subject = open_detector(
             config.weights or None, onnx, config.model or None, config.device, config.threads, quiet
         )
-        return detector, replace(subject, model=config.name or subject.model)
+        detector.second_look = open_second_look(config.landmarks_by, detector, config.device, config.threads)
+        return detector, replace(subject, model=config.name or subject.model, landmarks_by=detector.landmarks_by)
     name = config.name or Path(config.predictions).stem
     return None, Subject(name, config.predictions, "", "predictions", "", None)
 

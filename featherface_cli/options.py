@@ -27,6 +27,15 @@ ModelOption = Annotated[
         "--model", "-m", metavar="NAME|YAML", help="A variant or a YAML file; default: what the weights are of."
     ),
 ]
+LandmarksByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--landmarks-by",
+        metavar="same|v1|FILE",
+        help="Look again at each face, scaled to 128 px, and place its landmarks by that: the same network, a variant that "
+        "weights ship for, a weights file, an .onnx or an .xml.",
+    ),
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads; 0 lets the runtime choose.")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for what is written.")]
 

@@ -299,6 +299,8 @@ def show_detect(report: DetectReport) -> None:
     if report.out:
         rows.append(("written", f"{report.out}/detections.jsonl, and the drawn pictures beside it"))
     rows.append(("network", f"{report.model}, {report.weights}"))
+    if report.landmarks_by:
+        rows.append(("landmarks", f"by a second look at each face: {report.landmarks_by}"))
     stdout.print(facts(rows))
 
 

@@ -39,12 +39,17 @@ def show_eval(report: EvalReport) -> None:
             (
                 "landmarks",
                 f"mean error {at.mean:.1%} of the eyes' distance (median {at.median:.1%}), "
-                f"{counted(at.faces, 'found face')} of {at.smallest:g} px and more",
+                f"{counted(at.faces, 'found face')} of {at.smallest:g} px and more{_placed(report)}",
             )
         )
     stdout.print(facts(rows))
     _show_recall(report)
     stdout.print(facts(_end(report)))
+
+
+def _placed(report: EvalReport) -> str:
+    by = report.subject.landmarks_by
+    return f"; placed by a second look at each face: {by}" if by else ""
 
 
 def _show_recall(report: EvalReport) -> None:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from featherface_core.onnx.export import export
     from featherface_core.openvino import OpenVinoDetector
     from featherface_core.pictures import read_picture
+    from featherface_core.second_look import SecondLook
 
 _HOMES = {
     "ModelConfig": "featherface_core.config",
     "OnnxDetector": "featherface_core.detect",
     "OpenVinoDetector": "featherface_core.openvino",
+    "SecondLook": "featherface_core.second_look",
     "TorchDetector": "featherface_core.detect",
     "VARIANTS": "featherface_core.models.variants",
     "build_model": "featherface_core.models.variants",
@@ -36,6 +38,7 @@ __all__ = [
     "ModelConfig",
     "OnnxDetector",
     "OpenVinoDetector",
+    "SecondLook",
     "TorchDetector",
     "__version__",
     "build_model",

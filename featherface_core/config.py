@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 from featherface_core.errors import ConfigError, did_you_mean, first_line
 
 UNTRAINED = "untrained"  # stands where the weights are named, for a random network
+SAME = "same"  # stands where the network of a second look is named, for the detecting one
 MIN_SIZE = 32  # the coarsest stride: below it the last feature map would be empty
 
 AttentionKind = Literal["none", "cbam", "shared-cbam"]

@@ -21,6 +21,7 @@ from featherface_core.session import open_session, session_options
 
 if TYPE_CHECKING:
     from featherface_core.models.featherface import FeatherFace
+    from featherface_core.second_look import SecondLook
 
 METADATA_KEY = "featherface"
 METADATA_SCHEMA = 1
@@ -50,11 +51,12 @@ class Detector:
     """Finds faces in pictures.
 
     network: the forward pass. constants: mean, strides, anchor sizes and variances it was trained with
-    (``default_constants()``'s keys). model, weights: names for people.
+    (``default_constants()``'s keys). model, weights: names for people. second_look: places landmarks anew, or None.
     """
 
     backend = ""
     channels_last = False  # how the network would have its pixels in memory: as (h, w, 3), or as (3, h, w)
+    second_look: "SecondLook | None" = None
 
     def __init__(self, network: Network, constants: dict[str, Any], model: str, weights: str) -> None:
         self.network, self.model, self.weights = network, model, weights
@@ -114,7 +116,16 @@ class Detector:
         size: long side in pixels to scale it to, None for its own size.
         """
         pixels, scale = self.prepare(picture, size)
-        return self.run(pixels[None], [scale], post or PostprocessConfig())[0]
+        return self.look_again(picture, self.run(pixels[None], [scale], post or PostprocessConfig())[0])
+
+    def look_again(self, picture: Picture, faces: Detections) -> Detections:
+        """The faces that ``run`` found in a picture, their landmarks placed by ``second_look`` if there is one."""
+        return faces if self.second_look is None else self.second_look.place(picture, faces)
+
+    @property
+    def landmarks_by(self) -> str:
+        """The network of the second look, for people; "" without one."""
+        return "" if self.second_look is None else str(self.second_look)
 
 
 class TorchDetector(Detector):
@@ -125,6 +136,7 @@ class TorchDetector(Detector):
     """
 
     backend = "torch"
+    network: "TorchNetwork"
 
     def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0, weights: str = "") -> None:
         super().__init__(TorchNetwork(model, device, threads), default_constants(), model.config.name, weights)

@@ -63,6 +63,7 @@ def detect_files(
         str(out) if out is not None else None,
         time.perf_counter() - start,
         interrupted,
+        detector.landmarks_by,
     )
 
 
@@ -119,7 +120,11 @@ def _detect(
         start = time.perf_counter()
         found = detector.run(np.stack([p for _, p, _ in batch if p is not None]), [s for _, _, s in batch], config.post)
         share = (time.perf_counter() - start) * 1000 / len(batch)
-        ready.update({id(frame): (faces, share) for (frame, _, _), faces in zip(batch, found, strict=True)})
+        for (frame, _, _), faces in zip(batch, found, strict=True):
+            start = time.perf_counter()
+            assert frame.picture is not None
+            looked = detector.look_again(frame.picture, faces)
+            ready[id(frame)] = (looked, share + (time.perf_counter() - start) * 1000)
 
     def drain(down_to: int) -> Iterator[tuple[Frame, Detections | None, float]]:
         while len(waiting) > down_to or sum(p.nbytes for _, p, _ in waiting if p is not None) > MOST_WAITING:

@@ -253,7 +253,11 @@ class PictureResult:
 
 @dataclass(frozen=True)
 class DetectReport:
-    """All of a ``detect`` run. out: the folder written to, or None. interrupted: stopped by the user before its end."""
+    """All of a ``detect`` run.
+
+    out: the folder written to, or None. interrupted: stopped by the user before its end. landmarks_by: the network whose second
+    look at each face placed the landmarks, "" where there is none.
+    """
 
     model: str
     weights: str
@@ -262,6 +266,7 @@ class DetectReport:
     out: str | None
     seconds: float
     interrupted: bool = False
+    landmarks_by: str = ""
 
     @property
     def broken(self) -> tuple[PictureResult, ...]:

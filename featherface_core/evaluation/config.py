@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featherface_core.config import UNTRAINED, PostprocessConfig, check_range, load_yaml, with_values
+from featherface_core.config import SAME, UNTRAINED, PostprocessConfig, check_range, load_yaml, with_values
 from featherface_core.errors import ConfigError
 from featherface_core.evaluation.protocol import AS_PUBLISHED, Protocol, parse_resize
 from featherface_core.files import write_text
@@ -12,7 +12,7 @@ from featherface_core.run_folder import CONFIG, comment
 
 TASK = "eval"
 KEYS = {"task", "evaluation"}
-PATHS = ("data", "ground_truth", "predictions", "weights", "onnx", "model")
+PATHS = ("data", "ground_truth", "predictions", "weights", "onnx", "model", "landmarks_by")
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class EvalConfig:
 
     predictions: a folder or .zip of detections made elsewhere; or weights (a file, or ``untrained``), or onnx. model: a variant
     or YAML file. name: for the report. protocol: see protocol.parse_resize. score, nms, top_k: as in PostprocessConfig.
-    batch: pictures of one shape that run together. device: a torch device. threads: 0 for the runtime's choice. pictures: at
-    most so many, evenly spread, 0 for all. "" stands for what is not given.
+    landmarks_by: what looks at each face again, SAME, a variant or a file. batch: pictures of one shape that run together.
+    device: a torch device. threads: 0 for the runtime's choice. pictures: at most so many, evenly spread, 0 for all. "" stands
+    for what is not given.
     """
 
     data: str = ""
@@ -37,6 +38,7 @@ class EvalConfig:
     score: float = AS_PUBLISHED.score
     nms: float = AS_PUBLISHED.nms
     top_k: int = AS_PUBLISHED.top_k
+    landmarks_by: str = ""
     batch: int = 1
     device: str = "cpu"
     threads: int = 0
@@ -73,12 +75,24 @@ class Kept:
     command: str
 
 
-def save_config(folder: Path, config: EvalConfig, subject: str, command: str, extras: Extras = Extras()) -> None:
-    """Keep what was asked for, with paths that hold anywhere. subject: checksum of what is evaluated; command: as typed."""
+def save_config(
+    folder: Path, config: EvalConfig, subject: str, command: str, extras: Extras = Extras(), look: str = ""
+) -> None:
+    """Keep what was asked for, with paths that hold anywhere.
+
+    subject: checksum of what is evaluated; command: as typed; look: the network of the second look, "" without one.
+    """
     import yaml
 
     kept = asdict(config) | {name: _anywhere(getattr(config, name)) for name in PATHS}
-    content = {"task": TASK, "command": command, "subject": subject, "evaluation": kept, "output": asdict(extras)}
+    content = {
+        "task": TASK,
+        "command": command,
+        "subject": subject,
+        "look": look,
+        "evaluation": kept,
+        "output": asdict(extras),
+    }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, comment(command) + text, ConfigError)
 
@@ -88,7 +102,7 @@ def _anywhere(name: str) -> str:
     from featherface_core.data.open import SYNTHETIC  # not above: it loads OpenCV, and --help waits for this file
     from featherface_core.models.variants import VARIANTS
 
-    keyword = name in VARIANTS or name == UNTRAINED or name.partition(":")[0] == SYNTHETIC
+    keyword = name in VARIANTS or name in (UNTRAINED, SAME) or name.partition(":")[0] == SYNTHETIC
     return str(Path(name).resolve()) if name and not keyword and Path(name).exists() else name
 
 
@@ -99,13 +113,18 @@ def load_config(folder: Path) -> Kept:
     return Kept(config, with_values(Extras(), content.get("output", {}), place), str(content.get("command", "")))
 
 
-def check_subject(folder: Path, subject: str) -> None:
-    """Raise ConfigError unless an earlier run evaluated what has this checksum."""
-    kept = _content(folder).get("subject")
+def check_subject(folder: Path, subject: str, look: str = "") -> None:
+    """Raise ConfigError unless an earlier run evaluated what has this checksum, with this second look."""
+    content = _content(folder)
+    kept, before = content.get("subject"), content.get("look", "")
     if kept != subject:
         raise ConfigError(
             f"{folder} was begun with another file (sha256 {str(kept)[:12]}, now {subject[:12]})",
             "restore that file, or begin anew",
+        )
+    if before != look:
+        raise ConfigError(
+            f"{folder} was begun with another second look ({before}, now {look})", "restore that file, or begin anew"
         )
 
 

@@ -53,7 +53,8 @@ COMPARED = ("method", "names", "resize", "flip", "canvas", "score", "nms", "top_
 @dataclass(frozen=True)
 class Subject:
     """What was evaluated. backend: ``torch``, ``onnxruntime`` or ``predictions``. sha256: of the weights or ONNX file, "" for
-    predictions. parameters: None where they are not known.
+    predictions. parameters: None where they are not known. landmarks_by: the network whose second look at each face places
+    the landmarks, "" where there is none.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Subject:
     backend: str
     device: str
     parameters: int | None
+    landmarks_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,10 @@ def evaluate(
     if output.predictions is not None:
         make_folder(output.predictions)  # before an hour of work, not after it
     if output.resume:
-        check_subject(folder, subject.sha256)
+        check_subject(folder, subject.sha256, subject.landmarks_by)
     else:
         fresh_folder(folder, output.force, KEYS)
-        save_config(folder, config, subject.sha256, output.command, output.extras)
+        save_config(folder, config, subject.sha256, output.command, output.extras, subject.landmarks_by)
     detected = from_predictions(task) if detector is None else run_detector(detector, task, config, folder, on_event)
     judged = judge_task(task, detected)
     report = measure(task, detected, judged, subject, config, protocol, output.command)

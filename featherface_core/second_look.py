@@ -1,0 +1,97 @@
+"""Landmarks by a second look: each face is cut out, scaled to where networks place landmarks best, and seen again.
+
+A detector sees a face at the size that it happens to have in the picture, and places its landmarks best at some of these
+sizes. Cascades (MTCNN, https://arxiv.org/abs/1604.02878) look again at each candidate at one size; so does this, for
+landmarks alone, with any detector.
+"""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featherface_core import boxes
+from featherface_core.config import PostprocessConfig
+from featherface_core.detect import Detector
+from featherface_core.errors import ConfigError
+from featherface_core.pictures import Picture
+from featherface_core.results import Detections, Floats
+
+FACE = 128  # pixels that a face's side, the square root of its box's area, is scaled to
+SIDE = 2 * FACE  # of the square that is seen, the face in its middle
+TOGETHER = 16  # faces in one pass: 12 MB of pixels
+SAME_FACE = 0.4  # IoU from which a face of the second look is that of the first
+_POST = PostprocessConfig(score=0.02, nms=0.4, top_k=0)  # the face is known to be there: the best score will do
+
+
+class SecondLook:
+    """Places landmarks by another look at each face. detector: the network that looks, the detecting one or another.
+
+    Raises ConfigError for an exported file of a fixed size other than 256x256.
+
+    >>> from featherface_core import SecondLook, TorchDetector, load_model
+    >>> detector = TorchDetector(load_model("v2.safetensors"))  # doctest: +SKIP
+    >>> detector.second_look = SecondLook(TorchDetector(load_model("v1.safetensors")))  # doctest: +SKIP
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        fixed = detector.network.fixed
+        if fixed is not None and fixed[1:] != (SIDE, SIDE):
+            raise ConfigError(
+                f"a second look at faces takes {SIDE}x{SIDE} pixels, and this file {fixed[2]}x{fixed[1]} alone",
+                f"export with --dynamic, or with --static --size {SIDE}",
+            )
+        self.detector = detector
+
+    def __str__(self) -> str:
+        return f"{self.detector.model}, {self.detector.weights}"
+
+    def place(self, picture: Picture, faces: Detections) -> Detections:
+        """The same boxes and scores, with the landmarks that the second look finds; those of a face that it misses stay."""
+        landmarks = faces.landmarks.copy()
+        seen = _can_be_cut(faces.boxes, max(picture.shape[:2]))
+        for start in range(0, len(seen), TOGETHER):
+            part = seen[start : start + TOGETHER]
+            landmarks[part] = self._place(picture, faces.boxes[part], landmarks[part])
+        return replace(faces, landmarks=landmarks)
+
+    def _place(self, picture: Picture, around: Floats, before: Floats) -> Floats:
+        """The landmarks (n, 5, 2) of the faces in boxes (n, 4), ``before`` where none are found."""
+        cuts = [_cut(picture, box) for box in around]
+        pixels = np.stack([self.detector.prepare(square)[0] for square, _, _ in cuts])
+        found = self.detector.run(pixels, [(scale, scale) for _, _, scale in cuts], _POST)
+        after = before.copy()
+        for i, (faces, (_, corner, _)) in enumerate(zip(found, cuts, strict=True)):
+            overlaps = boxes.iou(around[i : i + 1] - np.tile(corner, 2), faces.boxes)[0]
+            same = np.flatnonzero(overlaps >= SAME_FACE)
+            if len(same):
+                after[i] = faces.landmarks[same[0]] + corner
+        return after
+
+
+def _sides(around: Floats) -> Floats:
+    """Of boxes (n, 4), the square roots of their areas; NaN where a side is below zero."""
+    widths, heights = (around[:, 2:] - around[:, :2]).T
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(np.where((widths > 0) & (heights > 0), widths * heights, np.nan), dtype=np.float32)
+
+
+def _can_be_cut(around: Floats, longest: int) -> NDArray[np.intp]:
+    """Which of the boxes (n, 4) are finite and no wider than twice the picture: a network can give any numbers."""
+    return np.flatnonzero(np.isfinite(around).all(1) & (_sides(around) < 2 * longest))
+
+
+def _cut(picture: Picture, box: Floats) -> tuple[Picture, Floats, float]:
+    """A face's square (SIDE, SIDE, 3), the square's left upper corner in the picture, and its pixels per pixel there.
+
+    What lies outside the picture repeats its edge.
+    """
+    height, width = picture.shape[:2]
+    half = max(1, round(float(_sides(box[None])[0]) * SIDE / FACE / 2))
+    left, top = (round(float(middle)) - half for middle in (box[:2] + box[2:]) / 2)
+    rows = np.clip(np.arange(top, top + 2 * half), 0, height - 1)
+    columns = np.clip(np.arange(left, left + 2 * half), 0, width - 1)
+    smooth = cv2.INTER_AREA if 2 * half > SIDE else cv2.INTER_LINEAR
+    square = cv2.resize(picture[rows[:, None], columns], (SIDE, SIDE), interpolation=smooth)
+    return np.asarray(square, np.uint8), np.array((left, top), np.float32), SIDE / (2 * half)
