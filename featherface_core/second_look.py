@@ -19,30 +19,31 @@ from featherface_core.pictures import Picture
 from featherface_core.results import Detections, Floats
 
 FACE = 128  # pixels that a face's side, the square root of its box's area, is scaled to
-SIDE = 2 * FACE  # of the square that is seen, the face in its middle
+ROOM = 2  # sides of a face that a side of the square that is seen is long; the face is in its middle
 TOGETHER = 16  # faces in one pass: 12 MB of pixels
 SAME_FACE = 0.4  # IoU from which a face of the second look is that of the first
 _POST = PostprocessConfig(score=0.02, nms=0.4, top_k=0)  # the face is known to be there: the best score will do
 
 
 class SecondLook:
-    """Places landmarks by another look at each face. detector: the network that looks, the detecting one or another.
+    """Places landmarks by another look at each face.
 
-    Raises ConfigError for an exported file of a fixed size other than 256x256.
+    detector: the network that looks, the detecting one or another. face: pixels that each face's side is scaled to.
+    Raises ConfigError for an exported file of a fixed size other than twice that.
 
     >>> from featherface_core import SecondLook, TorchDetector, load_model
     >>> detector = TorchDetector(load_model("v2.safetensors"))  # doctest: +SKIP
     >>> detector.second_look = SecondLook(TorchDetector(load_model("v1.safetensors")))  # doctest: +SKIP
     """
 
-    def __init__(self, detector: Detector) -> None:
-        fixed = detector.network.fixed
-        if fixed is not None and fixed[1:] != (SIDE, SIDE):
+    def __init__(self, detector: Detector, face: int = FACE) -> None:
+        side, fixed = ROOM * face, detector.network.fixed
+        if fixed is not None and fixed[1:] != (side, side):
             raise ConfigError(
-                f"a second look at faces takes {SIDE}x{SIDE} pixels, and this file {fixed[2]}x{fixed[1]} alone",
-                f"export with --dynamic, or with --static --size {SIDE}",
+                f"a second look at faces takes {side}x{side} pixels, and this file {fixed[2]}x{fixed[1]} alone",
+                f"export with --dynamic, or with --static --size {side}",
             )
-        self.detector = detector
+        self.detector, self.side = detector, side
 
     def __str__(self) -> str:
         return f"{self.detector.model}, {self.detector.weights}"
@@ -58,7 +59,7 @@ class SecondLook:
 
     def _place(self, picture: Picture, around: Floats, before: Floats) -> Floats:
         """The landmarks (n, 5, 2) of the faces in boxes (n, 4), ``before`` where none are found."""
-        cuts = [_cut(picture, box) for box in around]
+        cuts = [_cut(picture, box, self.side) for box in around]
         pixels = np.stack([self.detector.prepare(square)[0] for square, _, _ in cuts])
         found = self.detector.run(pixels, [(scale, scale) for _, _, scale in cuts], _POST)
         after = before.copy()
@@ -82,16 +83,16 @@ def _can_be_cut(around: Floats, longest: int) -> NDArray[np.intp]:
     return np.flatnonzero(np.isfinite(around).all(1) & (_sides(around) < 2 * longest))
 
 
-def _cut(picture: Picture, box: Floats) -> tuple[Picture, Floats, float]:
-    """A face's square (SIDE, SIDE, 3), the square's left upper corner in the picture, and its pixels per pixel there.
+def _cut(picture: Picture, box: Floats, side: int) -> tuple[Picture, Floats, float]:
+    """A face's square (side, side, 3), the square's left upper corner in the picture, and its pixels per pixel there.
 
     What lies outside the picture repeats its edge.
     """
     height, width = picture.shape[:2]
-    half = max(1, round(float(_sides(box[None])[0]) * SIDE / FACE / 2))
+    half = max(1, round(float(_sides(box[None])[0]) * ROOM / 2))
     left, top = (round(float(middle)) - half for middle in (box[:2] + box[2:]) / 2)
     rows = np.clip(np.arange(top, top + 2 * half), 0, height - 1)
     columns = np.clip(np.arange(left, left + 2 * half), 0, width - 1)
-    smooth = cv2.INTER_AREA if 2 * half > SIDE else cv2.INTER_LINEAR
-    square = cv2.resize(picture[rows[:, None], columns], (SIDE, SIDE), interpolation=smooth)
-    return np.asarray(square, np.uint8), np.array((left, top), np.float32), SIDE / (2 * half)
+    smooth = cv2.INTER_AREA if 2 * half > side else cv2.INTER_LINEAR
+    square = cv2.resize(picture[rows[:, None], columns], (side, side), interpolation=smooth)
+    return np.asarray(square, np.uint8), np.array((left, top), np.float32), side / (2 * half)

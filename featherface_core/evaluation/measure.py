@@ -81,7 +81,7 @@ def measure(
         float(np.mean(aps)) if complete else None,
         len(found),
         recall_rows(outcome, found, task.truth, counted),
-        _landmarks(task, detected, outcome),
+        landmarks_of(task, detected, outcome),
         worst_pictures(outcome, found, task.truth, counted),
         broken,
         Timing(*times, config.batch, config.threads) if times else None,
@@ -93,7 +93,8 @@ def measure(
     )
 
 
-def _landmarks(task: Task, detected: Detected, outcome: Outcome) -> LandmarkError | None:
+def landmarks_of(task: Task, detected: Detected, outcome: Outcome) -> LandmarkError | None:
+    """How far landmarks are from the labelled ones, None where the labels have none."""
     if task.method == "wider-face":  # its ground truth has none
         return None
     points, labelled = (
