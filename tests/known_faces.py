@@ -18,12 +18,12 @@ CANVAS = (64, 96)
 FACES = {0: 0.9, 40: 0.7}  # anchor: score
 
 
-def stub_onnx(path: Path, post: PostprocessConfig | None = None) -> Path:
-    """An ONNX file of ours for 1x3x64x96 that finds FACES' anchors in every picture: no export, no torch.
+def stub_onnx(path: Path, post: PostprocessConfig | None = None, canvas: tuple[int, int] = CANVAS) -> Path:
+    """An ONNX file of ours for one size that finds FACES' anchors in every picture: no export, no torch.
 
-    post: of a file with post-processing.
+    post: of a file with post-processing. canvas: height and width.
     """
-    count = count_anchors(*CANVAS)
+    count = count_anchors(*canvas)
     boxes, scores, landmarks = (np.zeros((1, count, n), np.float32) for n in (4, 2, 10))
     for anchor, score in FACES.items():
         boxes[0, anchor] = 0.5, -0.5, 0.7, 0.3
@@ -33,7 +33,7 @@ def stub_onnx(path: Path, post: PostprocessConfig | None = None) -> Path:
     graph = helper.make_graph(
         [helper.make_node("Identity", [f"{name}_known"], [name]) for name in outputs],
         "stub",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, *CANVAS])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, *canvas])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in outputs.items()],
         [numpy_helper.from_array(value, f"{name}_known") for name, value in outputs.items()],
     )
