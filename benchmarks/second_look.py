@@ -28,7 +28,7 @@ from featherface_core.shipped import SHIPPED, shipped_weights
 def error(task: Task, faces: list[Detections]) -> str:
     found = Found.of([(d.boxes, d.scores) for d in faces])
     at = landmarks_of(task, Detected(found, tuple(faces)), outcome_of(tuple(faces), task.faces, IOU))
-    return "no face was found" if at is None else f"{at.mean:.1%} (median {at.median:.1%}) of {at.faces} faces"
+    return "no landmarks to compare" if at is None else f"{at.mean:.1%} (median {at.median:.1%}) of {at.faces} faces"
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     first = [r.faces for r in find_faces(detector, lambda p: pictures[p], range(len(pictures)), config.views)]
     print(f"one look: {error(task, first)}", flush=True)
     for size in map(int, given.sizes.split(",")):
-        look, start = SecondLook(detector, size), time.perf_counter()
+        look, start = SecondLook(detector, face=size), time.perf_counter()
         second = [look.place(picture, faces) for picture, faces in zip(pictures, first, strict=True)]
         each = (time.perf_counter() - start) * 1000 / max(1, sum(map(len, first)))
         print(f"{size:4} px: {error(task, second)}, {each:.1f} ms a face", flush=True)

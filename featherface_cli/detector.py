@@ -44,11 +44,9 @@ def open_detector(
 ) -> "tuple[Detector, Subject]":
     """The detector and what there is to say of it. Raises ConfigError, WeightsError."""
     from featherface_core.evaluation.report import Subject
-    from featherface_core.exported import open_exported, weights_of
+    from featherface_core.exported import open_exported
 
     if onnx is not None:
-        import hashlib
-
         from featherface_core.config import with_values
         from featherface_core.models.budget import count_parameters
 
@@ -58,7 +56,7 @@ def open_detector(
             )
         found = open_exported(onnx, threads)
         config = with_values(ModelConfig(), found.description["model"], str(onnx))
-        digest = hashlib.sha256(weights_of(onnx).read_bytes()).hexdigest()
+        digest = _digest(onnx)
         parameters = sum(count_parameters(config).values())
         words = f"{onnx.name}, of {found.weights}"
         return found, Subject(found.model, words, digest, found.backend, "cpu", parameters)
@@ -82,15 +80,25 @@ def open_second_look(by: str | None, detector: "Detector", device: str, threads:
     path = Path(by)
     if by == SAME:
         return SecondLook(detector)
-    if path.suffix in (".onnx", ".xml"):
-        return SecondLook(open_exported(path, threads))
-    if by not in SHIPPED and not path.exists():
+    if path.suffix.lower() in (".onnx", ".xml"):
+        found = open_exported(path, threads)
+        return SecondLook(found, f"{found.model}, {path.name} (sha256 {_digest(path)[:12]})")
+    if by not in SHIPPED and not path.suffix and not path.exists():
         raise ConfigError(
             f"--landmarks-by {by!r} is no file, nor a variant that weights ship for",
             f"use {SAME}, {', '.join(SHIPPED)}, or a weights or exported file",
         )
     named, variant = (None, by) if by in SHIPPED else (by, None)
     return SecondLook(_torch_detector(open_source(named, variant, quiet=True), device, threads)[2])
+
+
+def _digest(exported: Path) -> str:
+    """SHA-256 of what holds an exported network's weights."""
+    import hashlib
+
+    from featherface_core.exported import weights_of
+
+    return hashlib.sha256(weights_of(exported).read_bytes()).hexdigest()
 
 
 def _torch_detector(source: Any, device: str, threads: int) -> "tuple[str, str, TorchDetector]":

@@ -49,7 +49,7 @@ def show_eval(report: EvalReport) -> None:
 
 def _placed(report: EvalReport) -> str:
     by = report.subject.landmarks_by
-    return f"; placed by a second look at each face: {by}" if by else ""
+    return f"; by a second look at each face: {by}" if by else ""
 
 
 def _show_recall(report: EvalReport) -> None:

@@ -236,7 +236,8 @@ class PictureResult:
     """What ``detect`` made of one picture or frame.
 
     source: its path or the camera's number. frame: number within a video, else None. milliseconds: of the network and the
-    post-processing, shared evenly in a batch. problem: why it could not be read, or "". drawn: path of the drawn picture.
+    post-processing, shared evenly in a batch, and of its own second look. problem: why it could not be read, or "". drawn: path
+    of the drawn picture.
     """
 
     source: str

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core import boxes
-from featherface_core.config import PostprocessConfig
+from featherface_core.config import PostprocessConfig, check_range
 from featherface_core.detect import Detector
 from featherface_core.errors import ConfigError
 from featherface_core.pictures import Picture
@@ -22,13 +22,15 @@ FACE = 128  # pixels that a face's side, the square root of its box's area, is s
 ROOM = 2  # sides of a face that a side of the square that is seen is long; the face is in its middle
 TOGETHER = 16  # faces in one pass: 12 MB of pixels
 SAME_FACE = 0.4  # IoU from which a face of the second look is that of the first
-_POST = PostprocessConfig(score=0.02, nms=0.4, top_k=0)  # the face is known to be there: the best score will do
+# the face is known to be there, so low scores will do; a neighbour that overlaps it must not suppress it
+_POST = PostprocessConfig(score=0.02, nms=0.6, top_k=0)
 
 
 class SecondLook:
     """Places landmarks by another look at each face.
 
-    detector: the network that looks, the detecting one or another. face: pixels that each face's side is scaled to.
+    detector: the network that looks, the detecting one or another. name: for people; by default its model and weights.
+    face: pixels that each face's side is scaled to, 16 to 1,024.
     Raises ConfigError for an exported file of a fixed size other than twice that.
 
     >>> from featherface_core import SecondLook, TorchDetector, load_model
@@ -36,17 +38,19 @@ class SecondLook:
     >>> detector.second_look = SecondLook(TorchDetector(load_model("v1.safetensors")))  # doctest: +SKIP
     """
 
-    def __init__(self, detector: Detector, face: int = FACE) -> None:
+    def __init__(self, detector: Detector, name: str = "", face: int = FACE) -> None:
+        check_range("face", face, 16, 1024)
         side, fixed = ROOM * face, detector.network.fixed
         if fixed is not None and fixed[1:] != (side, side):
             raise ConfigError(
-                f"a second look at faces takes {side}x{side} pixels, and this file {fixed[2]}x{fixed[1]} alone",
-                f"export with --dynamic, or with --static --size {side}",
+                f"a second look takes {side}x{side} pixels, and this file of {detector.model} takes {fixed[2]}x{fixed[1]} alone",
+                f"look by another: a file exported with --dynamic or --static --size {side}, or --landmarks-by v1",
             )
         self.detector, self.side = detector, side
+        self.name = name or f"{detector.model}, {detector.weights}"
 
     def __str__(self) -> str:
-        return f"{self.detector.model}, {self.detector.weights}"
+        return self.name
 
     def place(self, picture: Picture, faces: Detections) -> Detections:
         """The same boxes and scores, with the landmarks that the second look finds; those of a face that it misses stay."""
@@ -65,22 +69,22 @@ class SecondLook:
         after = before.copy()
         for i, (faces, (_, corner, _)) in enumerate(zip(found, cuts, strict=True)):
             overlaps = boxes.iou(around[i : i + 1] - np.tile(corner, 2), faces.boxes)[0]
-            same = np.flatnonzero(overlaps >= SAME_FACE)
-            if len(same):
-                after[i] = faces.landmarks[same[0]] + corner
+            likeness = np.where(overlaps >= SAME_FACE, overlaps * faces.scores, 0)
+            if likeness.any():
+                after[i] = faces.landmarks[likeness.argmax()] + corner
         return after
 
 
 def _sides(around: Floats) -> Floats:
-    """Of boxes (n, 4), the square roots of their areas; NaN where a side is below zero."""
-    widths, heights = (around[:, 2:] - around[:, :2]).T
-    with np.errstate(invalid="ignore"):
+    """Of boxes (n, 4), the square roots of their areas; NaN where a side is not above zero."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        widths, heights = (around[:, 2:] - around[:, :2]).T
         return np.sqrt(np.where((widths > 0) & (heights > 0), widths * heights, np.nan), dtype=np.float32)
 
 
 def _can_be_cut(around: Floats, longest: int) -> NDArray[np.intp]:
-    """Which of the boxes (n, 4) are finite and no wider than twice the picture: a network can give any numbers."""
-    return np.flatnonzero(np.isfinite(around).all(1) & (_sides(around) < 2 * longest))
+    """Which of the boxes (n, 4) are finite and not much larger than the picture: a network can give any numbers."""
+    return np.flatnonzero(np.isfinite(around).all(1) & (_sides(around) < 1.25 * longest))
 
 
 def _cut(picture: Picture, box: Floats, side: int) -> tuple[Picture, Floats, float]:

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,15 @@ from command_line import Run, assert_refused, words_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from known_faces import stub_onnx
+from painted import Box, Painted, painting, points_of
+from painted import detector as painted_detector
 from spotter import Fixed, Spotter, detector, save, scene
 
 from featherface_core.data.open import open_one
+from featherface_core.detect import Detector
 from featherface_core.errors import ConfigError
+from featherface_core.evaluation.inference import find_faces
+from featherface_core.evaluation.protocol import Protocol
 from featherface_core.evaluation.report import read_report
 from featherface_core.pictures import PORTRAIT
 from featherface_core.results import Detections
@@ -32,6 +39,36 @@ class Sized(Spotter):
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.fixed = (1, height, width)
+
+
+class Shifted(Painted):
+    """Painted, with landmarks that tell whose they are."""
+
+    BY = (5.0, -3.0)
+
+    @classmethod
+    def detector(cls) -> Detector:
+        made = painted_detector(cls())
+        plain = made.decode
+
+        def decode(*arguments: Any) -> list[Detections]:
+            return [replace(d, landmarks=d.landmarks + np.array(cls.BY, np.float32)) for d in plain(*arguments)]
+
+        made.decode = decode  # type: ignore[method-assign]
+        return made
+
+
+class Pair(Painted):
+    """Finds what is painted, and with a better score the same ``apart`` widths to the right."""
+
+    def __init__(self, apart: float) -> None:
+        super().__init__()
+        self.apart = apart
+
+    def found(self, one: np.ndarray) -> list[tuple[Box, float]]:
+        (((x1, y1, x2, y2), _),) = super().found(one)
+        off = self.apart * (x2 - x1)
+        return [((x1, y1, x2, y2), 0.6), ((x1 + off, y1, x2 + off, y2), 0.9)]
 
 
 def known(*boxes: tuple[float, float, float, float]) -> Detections:
@@ -106,13 +143,27 @@ def test_a_box_that_is_none_is_left_alone(box: tuple[float, float, float, float]
 
 
 def test_a_face_that_leaves_the_picture_is_seen() -> None:
-    # most of it outside: the edge is repeated there, so the network sees more of the same face
-    found = SecondLook(detector()).place(scene(60, 80, (60, 10, 80, 40)), known((60, 10, 96, 40)))
-    assert (found.landmarks != FAR).all()
+    # the edge is repeated outside, so that the network sees the face go on there: to the end of its square
+    box = (60, 10, 88, 38)
+    found = SecondLook(detector()).place(scene(60, 80, (60, 10, 80, 38)), known(box))
+    np.testing.assert_allclose(found.landmarks[0, 0], (60, 10), atol=0.75)
+    np.testing.assert_allclose(found.landmarks[0, 1], (74 + 28, 10), atol=0.75)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("apart", [30, 20])  # pixels of 60: they overlap by 0.33 and 0.5
+def test_overlapping_faces_keep_their_own_landmarks(order: int, apart: int) -> None:
+    """Each square shows both faces, and the second has the better score in both."""
+    first, second = (60, 60, 120, 120), (60 + apart, 60, 120 + apart, 120)
+    boxes = [first, second][::order]
+    picture = painting(200, 240, (first, 250))
+    found = SecondLook(painted_detector(Pair(apart / 60))).place(picture, known(*boxes))
+    for box, points in zip(boxes, found.landmarks, strict=True):
+        np.testing.assert_allclose(points, points_of(box), atol=0.75)
 
 
 def test_a_file_of_one_size_has_to_be_of_the_right_one() -> None:
-    with pytest.raises(ConfigError, match="takes 256x256 pixels, and this file 640x480 alone") as refused:
+    with pytest.raises(ConfigError, match="takes 256x256 pixels, and this file of stub takes 640x480 alone") as refused:
         SecondLook(detector(Sized(480, 640)))
     assert "--dynamic" in refused.value.hint
     network = Sized(SIDE, SIDE)
@@ -121,16 +172,31 @@ def test_a_file_of_one_size_has_to_be_of_the_right_one() -> None:
     np.testing.assert_allclose(found.landmarks[0, 0], box[:2], atol=0.75)
 
 
-def test_detect_looks_again(tmp_path: Path) -> None:
-    first = detector(Fixed(0))
-    picture = scene(60, 80, (20, 10, 50, 40))
-    assert first.landmarks_by == ""
+def test_detection_looks_again() -> None:
+    anchor = Fixed(2 * (3 * 10 + 5))  # 16 px in the middle of the picture
+    first = detector(anchor)
+    picture = scene(60, 80, (36, 20, 52, 36))
     before = first.detect(picture)
+    assert first.landmarks_by == ""
     first.second_look = SecondLook(detector())
-    first.second_look.place = lambda seen, faces: known(*faces.boxes)  # type: ignore[method-assign]
-    assert (first.detect(picture).landmarks == FAR).all()
-    assert (before.landmarks != FAR).all()
+    after = first.detect(picture)
     assert first.landmarks_by == "stub, none"
+    np.testing.assert_array_equal(after.boxes, before.boxes)
+    assert np.abs(before.landmarks[0, 0] - (36, 20)).max() > 2
+    np.testing.assert_allclose(after.landmarks[0, 0], (36, 20), atol=0.75)
+
+
+@pytest.mark.parametrize("protocol", [Protocol(), Protocol("multi-scale"), Protocol("size=320", flip=True)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_evaluation_looks_at_the_picture_itself_whatever_the_views(protocol: Protocol, batch: int) -> None:
+    boxes = [(60, 60, 100, 100), (20, 30, 64, 70)]
+    pictures = [painting(160, 200, (box, 250)) for box in boxes]
+    twice = painted_detector()
+    twice.second_look = SecondLook(Shifted.detector())
+    found = list(find_faces(twice, lambda i: pictures[i], [0, 1], protocol, batch))
+    for box, result in zip(boxes, found, strict=True):
+        np.testing.assert_allclose(result.faces.landmarks[0], points_of(box) + Shifted.BY, atol=0.75)
+        assert result.milliseconds[2] > 0
 
 
 # --- at the command line ------------------------------------------------------------------------------------------------
@@ -160,7 +226,7 @@ def test_two_exported_files_need_no_torch(stub: Path, tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", program, *map(str, asked)], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     said, _, loaded = ran.stdout.partition("LOADED ")
-    assert "by a second look at each face: v2, untrained" in words_of(said)
+    assert "by a second look at each face: v2, looks.onnx (sha256 " in words_of(said)
     assert not {"torch", "onnx"} & set(loaded.split())
 
 
@@ -170,8 +236,10 @@ def test_two_exported_files_need_no_torch(stub: Path, tmp_path: Path) -> None:
         ("v7", 2, ("--landmarks-by 'v7' is no file", "use same, v1, v2")),
         ("v1-24", 2, ("--landmarks-by 'v1-24' is no file, nor a variant that weights ship for",)),
         ("nowhere.onnx", 4, ("nowhere.onnx",)),
-        ("stub.onnx", 2, ("takes 256x256 pixels, and this file 96x64 alone", "--dynamic")),
+        ("stub.onnx", 2, ("takes 256x256 pixels, and this file of v2 takes 96x64 alone", "--landmarks-by v1")),
         ("text.pth", 4, ("text.pth",)),
+        ("nowhere.pth", 4, ("nowhere.pth",)),
+        ("NOWHERE.XML", 4, ("NOWHERE.XML",)),
     ],
 )
 @pytest.mark.parametrize("command", ["detect", "eval"])
@@ -190,8 +258,8 @@ def test_an_evaluation_says_who_placed_landmarks_and_goes_on_with_that(run: Run,
     asked = ("eval", "--data", "synthetic:12")
     assert run(*asked, "--out", "first", "--quiet").code == 0
     ran = run(*asked, "--landmarks-by", "v1", "--out", "second", "--html")
-    assert "placed by a second look at each face: v1, v1.safetensors (sha256 " in words_of(ran.out)
-    assert "placed by a second look at each face: v1, v1.safetensors" in (tmp_path / "second/report.html").read_text()
+    assert "by a second look at each face: v1, v1.safetensors (sha256 " in words_of(ran.out)
+    assert "by a second look at each face: v1, v1.safetensors" in (tmp_path / "second/report.html").read_text()
     first, second = read_report(tmp_path / "first"), read_report(tmp_path / "second")
     assert second.subject.landmarks_by.startswith("v1, v1.safetensors (sha256 ")
     assert first.subject.landmarks_by == ""
@@ -202,9 +270,22 @@ def test_an_evaluation_says_who_placed_landmarks_and_goes_on_with_that(run: Run,
     assert run("eval", "--resume", "second", "--json").code == 0
     assert read_report(tmp_path / "second").landmarks == second.landmarks
     assert_refused(run("eval", "--resume", "second", "--landmarks-by", "same"), 2, "--landmarks-by does not go with it")
+    assert "landmarks by a second look at each face" in second.protocol.text
+    assert first.protocol.key == second.protocol.key  # APs compare
+    config = tmp_path / "first" / CONFIG
+    kept = config.read_text().replace("look: ''\n", "").replace("  landmarks_by: ''\n", "")
+    assert "look" not in kept.replace("lookup", "")
+    config.write_text(kept)  # as older versions wrote it
+    assert run("eval", "--resume", "first", "--quiet").code == 0
     config = tmp_path / "second" / CONFIG
     config.write_text(config.read_text().replace("v1.safetensors (sha256 ", "v1.safetensors (sha256 0"))
     assert_refused(run("eval", "--resume", "second"), 2, "second was begun with another second look (v1, ")
+
+
+def test_an_evaluation_without_labelled_landmarks_refuses(run: Run, world: Path) -> None:
+    ran = run("eval", "--data", "album", "--landmarks-by", "v1", "--quiet")
+    assert_refused(ran, 2, "--landmarks-by v1 changes landmarks alone, and the labels of album have none")
+    assert not (world / "runs").exists()
 
 
 def test_landmarks_of_detections_made_elsewhere_are_not_placed(run: Run) -> None:

@@ -13,6 +13,7 @@ from featherface_core.run_folder import CONFIG, comment
 TASK = "eval"
 KEYS = {"task", "evaluation"}
 PATHS = ("data", "ground_truth", "predictions", "weights", "onnx", "model", "landmarks_by")
+_WORDS = {"landmarks_by": SAME}  # of PATHS' values: what is no path there alone
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def save_config(
     """
     import yaml
 
-    kept = asdict(config) | {name: _anywhere(getattr(config, name)) for name in PATHS}
+    kept = asdict(config) | {name: _anywhere(getattr(config, name), _WORDS.get(name, "")) for name in PATHS}
     content = {
         "task": TASK,
         "command": command,
@@ -97,12 +98,12 @@ def save_config(
     write_text(folder / CONFIG, comment(command) + text, ConfigError)
 
 
-def _anywhere(name: str) -> str:
-    """A path as an absolute one; what is no path, a variant's name and the like, as it is."""
+def _anywhere(name: str, word: str) -> str:
+    """A path as an absolute one; what is no path, a variant's name, ``word`` and the like, as it is."""
     from featherface_core.data.open import SYNTHETIC  # not above: it loads OpenCV, and --help waits for this file
     from featherface_core.models.variants import VARIANTS
 
-    keyword = name in VARIANTS or name in (UNTRAINED, SAME) or name.partition(":")[0] == SYNTHETIC
+    keyword = name in VARIANTS or name in (UNTRAINED, word) or name.partition(":")[0] == SYNTHETIC
     return str(Path(name).resolve()) if name and not keyword and Path(name).exists() else name
 
 

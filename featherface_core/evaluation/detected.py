@@ -24,8 +24,8 @@ from featherface_core.results import Detections
 class Detected:
     """The faces of every picture of a task, in its order, twice: flat in double precision, and one by one.
 
-    broken: pictures that could not be read. milliseconds: a picture, of reading, preparing, network and post-processing;
-    None for detections made elsewhere.
+    broken: pictures that could not be read. milliseconds: a picture, of reading, preparing, network with all of its second
+    look, and post-processing; None for detections made elsewhere.
     """
 
     found: Found
@@ -80,9 +80,14 @@ def from_predictions(task: Task) -> Detected:
 
 
 def check(detector: Detector, task: Task, config: EvalConfig) -> None:
-    """Raise ConfigError where there are no pictures, or where the detector cannot follow the protocol."""
+    """Raise ConfigError where there are no pictures, the detector cannot follow the protocol, or no landmark is measured."""
     if task.source is None:
         raise ConfigError(f"--ground-truth {task.ground_truth} comes without pictures", "name their folder with --data")
+    if detector.second_look is not None and not any(faces.has_landmarks.any() for faces in task.faces):
+        raise ConfigError(
+            f"--landmarks-by {config.landmarks_by} changes landmarks alone, and the labels of {task.data} have none",
+            "leave it out",
+        )
     fixed, size = detector.network.fixed, config.views.size
     if fixed is not None and (size is None or size > max(fixed[1:])):
         raise ConfigError(

@@ -20,7 +20,8 @@ Scales = tuple[float, float]
 class PictureFaces:
     """The faces of one picture. index: as asked for. problem: why it could not be read, or "".
 
-    milliseconds: reading, preparing, network with its second look, post-processing; those of a batch shared evenly.
+    milliseconds: reading, preparing, network, post-processing; those of a batch shared evenly. All of a picture's own second look
+    counts as the network.
     """
 
     index: int

@@ -114,6 +114,8 @@ def measured(task: Task, config: EvalConfig, canvas: tuple[int, int] | None) -> 
     else:
         method = f"AP at IoU {IOU:g}, area under the curve, and COCO AP 0.5:0.95 on {share} of {task.ground_truth}"
     how = "detections made elsewhere" if elsewhere else views.words()
+    if config.landmarks_by:
+        how += ", landmarks by a second look at each face"
     if canvas is not None and not elsewhere:
         how += f", padded to {canvas[1]}x{canvas[0]}"
     return Measured(

@@ -131,7 +131,10 @@ class BrokenPicture:
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds a picture, mean over the pictures, by stage; ``total`` is their sum. threads: 0 for the runtime's choice."""
+    """Milliseconds a picture, mean over the pictures, by stage; ``total`` is their sum. network: all of a second look included.
+
+    threads: 0 for the runtime's choice.
+    """
 
     reading: float
     preparing: float
