@@ -125,7 +125,7 @@ class Detector:
     @property
     def landmarks_by(self) -> str:
         """The network of the second look, for people; "" without one."""
-        return "" if self.second_look is None else str(self.second_look)
+        return "" if self.second_look is None else self.second_look.name
 
 
 class TorchDetector(Detector):

@@ -49,9 +49,6 @@ class SecondLook:
         self.detector, self.side = detector, side
         self.name = name or f"{detector.model}, {detector.weights}"
 
-    def __str__(self) -> str:
-        return self.name
-
     def place(self, picture: Picture, faces: Detections) -> Detections:
         """The same boxes and scores, with the landmarks that the second look finds; those of a face that it misses stay."""
         landmarks = faces.landmarks.copy()
