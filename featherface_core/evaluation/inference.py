@@ -113,7 +113,8 @@ def _run(
     for (index, picture, reading), faces in zip(group, merged, strict=True):
         start = time.perf_counter()
         looked = detector.look_again(picture, faces)
-        times = (reading, preparing * share, network * share + _since(start), post * share)
+        looking = 0.0 if detector.second_look is None else _since(start)
+        times = (reading, preparing * share, network * share + looking, post * share)
         yield PictureFaces(index, looked, "", times)
 
 
