@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 from conftest import randomise
+from onnx import numpy_helper
 
 from featherface_core.config import ExportConfig
 from featherface_core.models.deform import DeformConv2d
@@ -28,6 +29,17 @@ def test_the_documented_operators_are_those_of_a_dynamic_file(name: str) -> None
     listed = {model: set(re.findall(r"`(\w+)`", names)) for model, names in LIST.findall(section)}
     model = build_model(name, seed=0)
     assert operators(make_graph(model, ExportConfig(), describe(model, "none"))) == listed[name]
+
+
+def test_no_runtime_takes_the_zeros_of_a_max_pool_for_its_own() -> None:
+    """onnxruntime 1.25 to 1.31 would, where the padding is constant as in a static file: zeros would be no maximum then."""
+    model = build_model("v1-24", seed=0)
+    graph = make_graph(model, ExportConfig(dynamic=False, size=(96, 65)), describe(model, "none")).graph
+    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    pads = [node for node in graph.node if node.op_type == "Pad"]
+    assert len(pads) == 6  # two levels of three cells
+    assert [list(known[node.input[1]]) for node in pads] == [[0, 0, 0, 1, 0, 0, 1, 1]] * 6
+    assert all(0 < known[node.input[2]] < 1e-30 for node in pads)
 
 
 @pytest.mark.parametrize("dynamic", [True, False])

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 INPUT = "input"
 LARGEST_SIDE = 32768
+# What a max pool is padded with. onnxruntime 1.25 to 1.31 makes a Pad of zeros a part of the pool, whose own padding never is
+# the maximum: features below zero at the edges, and with them boxes, came out wrong.
+ALMOST_ZERO = 1e-37
 
 
 def make_graph(model: FeatherFace, config: ExportConfig, description: dict[str, Any]) -> onnx.ModelProto:
@@ -101,7 +104,8 @@ def _translations(opset: int) -> dict[Any, Any]:
     def same_max_pool(x: Any) -> Any:
         odd = op.Mod(op.Shape(x, start=2), op.Constant(value_ints=[2, 2]))
         before, after = op.Constant(value_ints=[0, 0]), op.Constant(value_ints=[0, 0, 1, 1])
-        pooled, _ = op.MaxPool(op.Pad(x, op.Concat(before, odd, after, axis=0)), kernel_shape=[3, 3], strides=[2, 2])
+        padded = op.Pad(x, op.Concat(before, odd, after, axis=0), op.Constant(value_float=ALMOST_ZERO))
+        pooled, _ = op.MaxPool(padded, kernel_shape=[3, 3], strides=[2, 2])
         return pooled
 
     ours = torch.ops.featherface

@@ -128,7 +128,7 @@ def _readme(description: dict[str, Any], report: ExportReport) -> str:
 
 Written by FeatherFace {__version__} from {description["weights"]}.
 {caution}
-    pip install numpy opencv-python onnxruntime
+    pip install numpy opencv-python "onnxruntime>=1.25"
     python usage_example.py PICTURE
 
 `usage_example.py` prints one JSON line a face (box x1, y1, x2, y2, score, five landmarks, in pixels of the picture) and

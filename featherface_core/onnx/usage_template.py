@@ -1,6 +1,6 @@
 """Find the faces in a picture with NumPy, OpenCV and onnxruntime alone.
 
-pip install numpy opencv-python onnxruntime
+pip install numpy opencv-python "onnxruntime>=1.25"
 python usage_example.py PICTURE [--out faces.jpg] [--size 640] [--score 0.5]
 """
 
