@@ -28,21 +28,8 @@ if TYPE_CHECKING:
 
 WHAT, HOW, OUTPUT, COMPARE = "What is evaluated", "Protocol", "What is written", "Against other runs"
 MAX_DROP = 0.5
-ELSEWHERE = (
-    "weights",
-    "onnx",
-    "model",
-    "protocol",
-    "flip",
-    "score",
-    "nms",
-    "top_k",
-    "landmarks_by",
-    "batch",
-    "device",
-    "threads",
-)
 MACHINE = ("batch", "device", "threads")
+ELSEWHERE = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "landmarks_by", *MACHINE)
 
 
 def evaluate(

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = str(Path(sys.executable).with_name("featherface"))
+# the command line as a program that says at its end which modules it loaded
+SAYS_MODULES = (
+    "import sys\nfrom featherface_cli.app import main\ntry:\n    main()\nfinally:\n    print('LOADED', *sys.modules)"
+)
 
 
 @dataclass

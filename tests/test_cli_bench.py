@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bench_files import SHARED, candidate, peer, report
-from command_line import Run, assert_refused
+from command_line import SAYS_MODULES, Run, assert_refused
 from known_faces import stub_onnx
 
 from featherface_cli.render_bench import show_bench
@@ -125,9 +125,8 @@ def test_four_detectors_of_others(run: Run) -> None:
 
 
 def test_an_onnx_file_is_timed_without_torch(files: list[Path]) -> None:
-    program = "import sys\nfrom featherface_cli.app import main\ntry:\n    main()\nfinally:\n    print('LOADED', *sys.modules)"
     arguments = ["bench", "--onnx", str(files[2]), "--runs", "3", "--quiet", "--json"]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", SAYS_MODULES, *arguments], capture_output=True, text=True, check=True)
     out, _, loaded = done.stdout.rpartition("LOADED")
     assert json.loads(out)["candidates"][0]["alone"]["peak_bytes"] < 150e6
     assert "onnxruntime" in loaded.split()
