@@ -7,7 +7,6 @@ landmarks alone, with any detector.
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,7 @@ from featherface_core import boxes
 from featherface_core.config import PostprocessConfig, check_range
 from featherface_core.detect import Detector
 from featherface_core.errors import ConfigError
-from featherface_core.pictures import Picture
+from featherface_core.pictures import Picture, resized
 from featherface_core.results import Detections, Floats
 
 FACE = 128  # pixels that a face's side, the square root of its box's area, is scaled to
@@ -94,6 +93,5 @@ def _cut(picture: Picture, box: Floats, side: int) -> tuple[Picture, Floats, flo
     left, top = (round(float(middle)) - half for middle in (box[:2] + box[2:]) / 2)
     rows = np.clip(np.arange(top, top + 2 * half), 0, height - 1)
     columns = np.clip(np.arange(left, left + 2 * half), 0, width - 1)
-    smooth = cv2.INTER_AREA if 2 * half > side else cv2.INTER_LINEAR
-    square = cv2.resize(picture[rows[:, None], columns], (side, side), interpolation=smooth)
-    return np.asarray(square, np.uint8), np.array((left, top), np.float32), side / (2 * half)
+    square = resized(picture[rows[:, None], columns], side, side)
+    return square, np.array((left, top), np.float32), side / (2 * half)

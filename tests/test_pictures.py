@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface_core.errors import DataError
-from featherface_core.pictures import MEAN, draw, prepare, read_picture, write_picture
+from featherface_core.pictures import MEAN, draw, prepare, read_picture, resized, write_picture
 
 MEANS = np.array(MEAN, np.float32)
 
@@ -247,6 +247,38 @@ def test_canvas_with_a_size(scene: np.ndarray) -> None:
     assert scale == (0.5, 0.5)
     assert not pixels[:, 30:].any()
     assert not pixels[:, :, 40:].any()
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 120), st.integers(1, 120))
+@settings(max_examples=60)
+def test_nothing_moves_when_a_picture_is_resized(wide: int, high: int, width: int, height: int) -> None:
+    across, down = np.linspace(0, 120, wide), np.linspace(0, 120, high)
+    picture = np.rint(across + down[:, None])[..., None].repeat(3, 2).astype(np.uint8)
+    got = resized(picture, width, height)
+    assert got.shape == (height, width, 3)
+    # each new pixel is the mean of its old ones, and those of a ramp have the value at its middle
+    middles = [np.clip((np.arange(n) + 0.5) * m / n - 0.5, 0, m - 1) for n, m in ((width, wide), (height, high))]
+    ramps = [
+        np.interp(at, np.arange(m), ramp) for at, m, ramp in zip(middles, (wide, high), (across, down), strict=True)
+    ]
+    step = 120 / max(1, min(wide, high) - 1)
+    assert np.abs(got[..., 0] - (ramps[0] + ramps[1][:, None])).max() <= 2 + step / 2
+
+
+@pytest.mark.parametrize("size", [(45, 37), (31, 31), (20, 20), (13, 13), (7, 9)])
+def test_fine_detail_becomes_grey_and_no_pattern(size: tuple[int, int]) -> None:
+    checks = (np.indices((100, 100)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    bilinear = cv2.resize(checks, size, interpolation=cv2.INTER_LINEAR)
+    assert bilinear.std() > 40
+    assert resized(checks, *size).std() < 30
+
+
+def test_a_photograph_is_resized_about_as_by_areas(portrait: Path) -> None:
+    picture = read_picture(portrait)
+    for side in (500, 400, 320, 300, 256, 200, 120, 60):
+        by_areas = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        assert np.abs(resized(picture, side, side) - by_areas).mean() < 2  # grey levels; bilinear: 8.9 at 60 pixels
+    assert resized(picture, 512, 512) is picture
 
 
 def test_prepare_leaves_the_picture_alone(scene: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from featherface_core.data.annotation import Faces, Picture
+from featherface_core.pictures import resized
 
 COLOURS = ((60, 60, 255), (60, 255, 255), (255, 60, 255), (60, 255, 60), (255, 160, 60))  # of the five landmarks
 FACE, IGNORED = (80, 220, 40), (160, 160, 160)
@@ -22,8 +23,7 @@ def contact_sheet(pictures: Sequence[tuple[Picture, Faces]], columns: int = 4, s
     for place, (picture, faces) in enumerate(pictures):
         scale = side / max(picture.shape[:2])
         height, width = (max(1, round(n * scale)) for n in picture.shape[:2])
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        tile = np.asarray(cv2.resize(picture, (width, height), interpolation=way), np.uint8)
+        tile = resized(picture, width, height).copy()
         draw_labels(tile, faces, scale)
         top, left = (GAP + (side + GAP) * n for n in divmod(place, columns))
         sheet[top : top + height, left : left + width] = tile

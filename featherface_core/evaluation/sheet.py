@@ -14,6 +14,7 @@ from featherface_core.evaluation.outcome import CONFIDENT, Outcome
 from featherface_core.evaluation.report import WorstPicture
 from featherface_core.evaluation.task import Task
 from featherface_core.evaluation.truth import Doubles
+from featherface_core.pictures import resized
 
 COLUMNS, SIDE, GAP, CAPTION, LEGEND = 3, 480, 10, 44, 44  # pixels
 PAPER, INK, DIM = (255, 255, 255), (40, 35, 30), (110, 105, 100)
@@ -74,9 +75,7 @@ def _tile(picture: Picture, marks: Marks) -> Picture:
     height, width = picture.shape[:2]
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    tile = np.asarray(
-        cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
-    )
+    tile = resized(picture, *size).copy()
     for box in marks.found:
         _frame(tile, box * scale, FOUND, 1)
     for box in marks.missed:

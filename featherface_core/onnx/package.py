@@ -81,7 +81,7 @@ def usage_example(with_postprocess: bool = False) -> str:
         f"MIN_SIZE = {MIN_SIZE}",
     ]
     embedded = FACES if with_postprocess else NETWORK
-    functions = [inspect.getsource(function) for function in (pictures.prepare, *embedded)]
+    functions = [inspect.getsource(function) for function in (pictures.resized, pictures.prepare, *embedded)]
     start = text.index("from featherface_core")
     end = text.index("\n\n", start)
     text = text[:start] + "from numpy.typing import NDArray" + text[end:]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from scipy.optimize import brentq
@@ -24,7 +23,7 @@ from featherface_core.errors import DataError
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import Heads, LevelHead
-from featherface_core.pictures import Picture
+from featherface_core.pictures import Picture, resized
 from featherface_core.recipe import Recipe
 
 SCORE, NMS = 0.02, 0.4
@@ -105,9 +104,8 @@ def _judged(
     """Of each detection that is clear: the size of its anchor, its log odds, and whether it is the first on a face."""
     height, width = picture.shape[:2]
     scale = size / max(height, width)
-    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     shape = max(1, round(width * scale)), max(1, round(height * scale))
-    shown = soften(np.asarray(cv2.resize(picture, shape, interpolation=smooth), np.uint8), softened, rng)
+    shown = soften(resized(picture, *shape), softened, rng)
     pixels, _ = detector.prepare(shown)
     regressions, scores, _ = (output[0] for output in detector.network.run(pixels[None]))
     anchors = boxes.make_anchors(*pixels.shape[1:])
