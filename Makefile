@@ -8,7 +8,7 @@ OUT    ?= demo
 # a weights file of your own for the demo: make demo WEIGHTS=FILE; without, those that ship
 WEIGHTS ?=
 
-.PHONY: demo test lint fast setup clean
+.PHONY: demo test lint fast oldest setup clean
 
 setup: $(READY)
 
@@ -38,5 +38,12 @@ test: lint
 fast: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
+# the quick tests and one export with the oldest versions that pyproject.toml allows; torch comes with gigabytes of CUDA libraries
+oldest:
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[dev]'
+	$(VENV)-oldest/bin/featherface doctor --only export
+	$(VENV)-oldest/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist
+	rm -rf $(VENV) $(VENV)-oldest $(OUT) build dist

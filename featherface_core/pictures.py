@@ -13,7 +13,8 @@ from featherface_core.results import Floats
 
 Picture = NDArray[np.uint8]
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what goes wrong is said by our own errors, once
+# silent: what goes wrong is said by our own errors, once. OpenCV 4 and 5 differ in the place
+(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 
 PORTRAIT = Path(__file__).parent / "assets" / "astronaut.png"  # ships with the package, and shows one face
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red: subtracted, nothing divided

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from importlib.metadata import version
 from pathlib import Path
@@ -194,3 +195,14 @@ def test_a_torchvision_that_does_not_import_is_a_warning(monkeypatch):
     finding = one(doctor.run_doctor(only=["torchvision"]), "torchvision")
     assert finding.verdict == "warn"
     assert "pip uninstall -y torchvision" in finding.fix
+
+
+def test_make_oldest_tests_the_oldest_versions_allowed() -> None:
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    allowed = dict(line.split(">=") for line in project["dependencies"] + project["optional-dependencies"]["openvino"])
+    lines = (root / "constraints-oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pinned.keys() == allowed.keys()
+    for name, oldest in allowed.items():  # 4.9 allows 4.9.0.80
+        assert pinned[name].split(".")[: oldest.count(".") + 1] == oldest.split("."), name

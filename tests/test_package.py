@@ -17,6 +17,7 @@ from featherface_core.boxes import count_anchors
 from featherface_core.checkpoint import load_weights
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect import OnnxDetector
+from featherface_core.doctor.packages import declared
 from featherface_core.errors import ExportError
 from featherface_core.models.variants import build_model
 from featherface_core.onnx.export import export
@@ -146,6 +147,13 @@ def test_what_a_package_holds(stub: Path, tmp_path: Path) -> None:
     (row,) = said["verified"]
     assert (row["height"], row["width"], row["anchors"], row["faces"]) == (64, 96, 252, 2)
     assert row["largest_relative_difference"] == 2e-6
+
+
+def test_a_package_asks_for_the_onnxruntime_that_this_project_needs(stub: Path, tmp_path: Path) -> None:
+    pack(tmp_path / "home", stub)
+    needed = declared()["onnxruntime"]
+    for name in ("README.md", "usage_example.py"):
+        assert f'"{needed}"' in (tmp_path / "home" / name).read_text()
 
 
 def test_a_package_of_untrained_weights_says_so(stub: Path, tmp_path: Path) -> None:
