@@ -112,6 +112,7 @@ def _too_sure() -> FeatherFace:
     return model
 
 
+@pytest.mark.slow
 def test_a_run_calibrates_what_it_keeps(tmp_path: Path) -> None:
     small = recipe(epochs=1)
     calibrated = with_values(small, {"calibration": {"sizes": [SIDE]}}, "test")

@@ -25,6 +25,7 @@ def compiled_run(out: Path, listen: Callable[[RunEvent], None] = silent) -> None
     train(dataclasses.replace(made, machine=machine), DATA, None, Where(out), listen)
 
 
+@pytest.mark.slow
 def test_a_compiled_run_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = {"compiled": 0}
 

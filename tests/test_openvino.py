@@ -23,6 +23,7 @@ from featherface_core.openvino_kernels import has_other_choice
 from featherface_core.pictures import PORTRAIT, prepare, read_picture
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
+pytestmark = pytest.mark.slow  # three exports
 
 SIZES = ((64, 96), (33, 97))
 

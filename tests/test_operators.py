@@ -22,7 +22,8 @@ def operators(graph: onnx.ModelProto) -> set[str]:
     return {node.op_type for node in graph.graph.node}
 
 
-@pytest.mark.parametrize("name", ["v2", pytest.param("v1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["v2", "v1"])
 def test_the_documented_operators_are_those_of_a_dynamic_file(name: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
     section = page.partition("## Other runtimes")[2]
@@ -31,6 +32,7 @@ def test_the_documented_operators_are_those_of_a_dynamic_file(name: str) -> None
     assert operators(make_graph(model, ExportConfig(), describe(model, "none"))) == listed[name]
 
 
+@pytest.mark.slow
 def test_no_runtime_takes_the_zeros_of_a_max_pool_for_its_own() -> None:
     """onnxruntime 1.25 to 1.31 would, where the padding is constant as in a static file: zeros would be no maximum then."""
     model = build_model("v1-24", seed=0)
@@ -42,6 +44,7 @@ def test_no_runtime_takes_the_zeros_of_a_max_pool_for_its_own() -> None:
     assert all(0 < known[node.input[2]] < 1e-30 for node in pads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_deformable_layers_are_decomposed_and_proven(dynamic: bool, tmp_path: Path) -> None:
     model = randomise(build_model("v1-24", seed=0))

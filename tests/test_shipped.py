@@ -109,6 +109,7 @@ def test_who_teaches_where_no_file_is_named() -> None:
     assert _teacher_file("v1", "mine.pth", "synthetic") == Path("mine.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_picture_takes_little_memory(name: str, tmp_path: Path) -> None:
     file = tmp_path / f"{name}.onnx"

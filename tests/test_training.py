@@ -19,6 +19,7 @@ from featherface_core.training.runs import train
 from featherface_core.training.tasks import LabelsTask
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path) -> None:
     """Sixteen pictures, learnt by heart: the loss falls to half."""
     optimiser = OptimiserConfig(lr=2e-2, warmup_epochs=1, schedule="constant", ema=0.0)
@@ -87,6 +88,7 @@ def test_a_trained_backbone_may_learn_slower(tmp_path: Path) -> None:
     assert slow == {name for name in named if name.startswith("backbone.")}
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_run(tmp_path: Path) -> None:
     stopping = StoppingConfig(patience=1, min_epoch=2, window_start=2, window_end=3)
     optimiser = OptimiserConfig(lr=1e-9, ema=0.0)  # learns nothing, so nothing improves
