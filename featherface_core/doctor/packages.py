@@ -18,7 +18,7 @@ SYSTEM_LIBRARIES = re.compile(r"lib(GL\.so|GLX|gthread|glib|SM\.so|Xext|Xrender)
 
 
 def declared() -> dict[str, str]:
-    """Required packages: name to requirement as declared ("rich" to "rich>=13.7"), extras left out.
+    """Required packages: name to requirement as declared ("rich" to "rich>=13.8"), extras left out.
 
     Empty where featherface itself is not installed.
     """
