@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featherface_core.data import collage as module
@@ -55,6 +55,7 @@ def test_every_pixel_comes_from_a_picture(seed: int, shapes: list[tuple[int, int
 
 
 @given(seeds, st.floats(0, 1), st.integers(1, 3))
+@example(1281, 1.0, 2)
 @settings(max_examples=60, deadline=None)
 def test_faces_are_where_their_boxes_say(seed: int, mirrored: float, faces_each: int) -> None:
     config = AugmentConfig(crop="collage", face_sizes=(8.0, 400.0), mirror=mirrored, colour=0.0, interpolation=False)
@@ -72,7 +73,8 @@ def test_faces_are_where_their_boxes_say(seed: int, mirrored: float, faces_each:
         assert (box <= SIZE).all()
         x1, y1, x2, y2 = (round(float(v)) for v in box)
         seen[max(0, y1 - 3) : y2 + 3, max(0, x1 - 3) : x2 + 3] = True
-        inner = picture[y1 + 3 : y2 - 3, x1 + 3 : x2 - 3].astype(int)
+        # a face at an edge may be so narrow that nothing is within; below zero a slice would begin anew from the other end
+        inner = picture[y1 + 3 : max(0, y2 - 3), x1 + 3 : max(0, x2 - 3)].astype(int)
         assert (abs(inner - FACE) < 40).all(), box
     # and nothing of a face is left without a box, but for slivers, which are cut off with less than a fifth in view
     lost = (abs(picture.astype(int) - FACE).max(2) < 40) & ~seen
