@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= demo
+CONSTRAINTS ?= constraints.txt
 
 # a weights file of your own for the demo: make demo WEIGHTS=FILE; without, those that ship
 WEIGHTS ?=
@@ -12,11 +13,11 @@ WEIGHTS ?=
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11"; echo "hint: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
 demo: $(READY)
@@ -40,10 +41,8 @@ fast: $(READY)
 
 # the quick tests and one export with the oldest versions that pyproject.toml allows; torch comes with gigabytes of CUDA libraries
 oldest:
-	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[dev]'
+	$(MAKE) fast VENV=$(VENV)-oldest CONSTRAINTS=constraints-oldest.txt
 	$(VENV)-oldest/bin/featherface doctor --only export
-	$(VENV)-oldest/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(OUT) build dist

@@ -15,7 +15,7 @@ import numpy as np
 
 from featherface_core.pictures import PORTRAIT, Picture, read_picture, resized
 
-SIZES = ((1024, 768), (1024, 1024), (1280, 720), (1920, 1080), (4000, 3000))
+SIZES = ((720, 540), (1024, 768), (1024, 1024), (1280, 720), (1920, 1080), (4000, 3000))
 LONG = 640
 ROUNDS = 31
 

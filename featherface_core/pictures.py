@@ -100,8 +100,8 @@ def prepare(
 def resized(picture: Picture, width: int, height: int) -> Picture:
     """``picture`` with (height, width) pixels; itself where it has them.
 
-    Bilinear. A side that becomes shorter is first brought to twice its new length, then halved by means of two pixels: that is
-    near to means of areas (OpenCV's INTER_AREA), and takes less time. benchmarks/resizing.py has both.
+    Bilinear. A side that becomes shorter by more than a quarter is first brought to twice its new length, then halved by means
+    of two pixels: that is near to means of areas (OpenCV's INTER_AREA), in less time. benchmarks/resizing.py has both.
     """
     high, wide = picture.shape[:2]
     if (wide, high) == (width, height):
@@ -109,7 +109,7 @@ def resized(picture: Picture, width: int, height: int) -> Picture:
     while wide >= 4 * width and high >= 4 * height:
         wide, high = wide // 2, high // 2
         picture = np.asarray(cv2.resize(picture, (wide, high), interpolation=cv2.INTER_LINEAR), np.uint8)
-    across, down = (2 * width if wide > width else width), (2 * height if high > height else height)
+    across, down = (2 * new if 3 * old > 4 * new else new for old, new in ((wide, width), (high, height)))
     if (across, down) != (wide, high):
         picture = np.asarray(cv2.resize(picture, (across, down), interpolation=cv2.INTER_LINEAR), np.uint8)
     if (across, down) != (width, height):
