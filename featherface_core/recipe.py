@@ -6,13 +6,14 @@ all fill these. A recipe and a seed give the same run again.
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from featherface_core.config import MIN_SIZE, check_choice, check_range, check_size, load_yaml, with_values
 from featherface_core.errors import ConfigError
 
-CropKind = Literal["official", "jitter", "face-size", "collage", "none"]
+CropKind = Literal["official", "jitter", "face-size", "collage", "mixture", "none"]
 ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
 BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
@@ -34,10 +35,15 @@ class AugmentConfig:
     crop: ``official``, a square of 0.3, 0.45, 0.6, 0.8 or 1.0 times the short side (RetinaFace); ``jitter``, a square of
     ``jitter`` times the short side, padded with the mean colour where it is larger than the picture; ``face-size``, a
     square that shows a random face at a log-uniform size of ``face_sizes`` pixels, at most the square's; ``collage``,
-    pictures side by side until the square is full, each at a size that shows one of its faces so; ``none``, the whole
-    picture. mirror: chance of a left-right flip. colour: probability of each colour distortion (brightness, contrast,
-    saturation, hue). soften: chance that detail is lost: shrunk up to threefold, compressed, enlarged again.
-    interpolation: pick one of five at random, otherwise area or linear. scales: multi-scale training; each batch's side
+    pictures side by side until the square is full, each at a size that shows one of its faces so; ``mixture``, a collage
+    in which ``views`` of the pieces are pictures as evaluation shows them, at ``view_scales`` times the scale that brings the
+    long side to ``view_side`` pixels, and the others show a face at a size that is drawn; ``none``, the whole picture.
+    size_edges, size_shares: of a mixture: the shares of faces below the first edge (pixels of the network's input, square root
+    of the area), between edges, and from the last one on, that plans are to hold, within 0.08; sizes outside of ``face_sizes``
+    are not drawn. Without shares, each range that the pictures have is drawn as often.
+    mirror: chance of a left-right flip. colour: probability of each colour distortion (brightness by 32 levels, contrast and
+    saturation 0.5 to 1.5, hue by 18 of 180; SSD, section 3.6). soften: chance that detail is lost: shrunk up to threefold,
+    enlarged again; a face that keeps less than 7 pixels of detail is ignored. scales: multi-scale training; each batch's side
     is ``size`` times one of them, rounded to 32. mosaic, mixup, cutmix: probabilities of mixing four, two, two pictures;
     the faces of all of them count (MixUp: Zhang et al. 2018, weights lambda and 1 - lambda; CutMix: Yun et al. 2019,
     weights by visible area). drop_block: share of the neck's outputs that DropBlock (Ghiasi et al. 2018) zeroes during
@@ -48,10 +54,14 @@ class AugmentConfig:
     crop: CropKind = "official"
     jitter: tuple[float, float] = (0.3, 2.0)
     face_sizes: tuple[float, float] = (8.0, 200.0)
+    views: float = 0.5
+    view_side: int = 640
+    view_scales: tuple[float, float] = (0.6, 2.0)
+    size_edges: tuple[float, ...] = (12.0, 24.0, 64.0)
+    size_shares: tuple[float, ...] = ()
     mirror: float = 0.5
     colour: float = 0.5
     soften: float = 0.0
-    interpolation: bool = True
     scales: tuple[float, ...] = (1.0,)
     mosaic: float = 0.0
     mixup: float = 0.0
@@ -61,7 +71,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         check_choice("augment.crop", self.crop, CropKind)
-        for name in ("mirror", "colour", "soften", "mosaic", "mixup", "cutmix"):
+        for name in ("views", "mirror", "colour", "soften", "mosaic", "mixup", "cutmix"):
             check_range(f"augment.{name}", getattr(self, name), 0.0, 1.0)
         if self.mosaic + self.mixup + self.cutmix > 1:
             raise ConfigError(
@@ -70,12 +80,38 @@ class AugmentConfig:
             )
         check_range("augment.drop_block", self.drop_block, 0.0, 0.5)
         check_range("augment.min_face", self.min_face, 0.0, 1000.0)
-        for name, low, high in (("jitter", 0.05, 4.0), ("face_sizes", 2.0, 2000.0)):
+        check_size("augment.view_side", self.view_side)
+        ranges = (("jitter", 0.05, 4.0), ("face_sizes", 2.0, 2000.0), ("view_scales", 0.05, 4.0))
+        for name, low, high in ranges:
             pair = getattr(self, name)
             if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
                 raise ConfigError(f"augment.{name} {pair} is not a range", f"use two numbers from {low} to {high}")
         if not self.scales or any(not 0.25 <= s <= 4 for s in self.scales):
             raise ConfigError(f"augment.scales {self.scales} is out of range", "use factors from 0.25 to 4")
+        if self.crop == "mixture":
+            self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Raise ConfigError unless the ranges of a mixture's face sizes rise, and their shares, if any, add up to 1."""
+        low, high = self.face_sizes
+        edges = (low, *self.size_edges, high)
+        if any(not a < b for a, b in pairwise(edges)):
+            raise ConfigError(
+                f"augment.size_edges {list(self.size_edges)} do not rise within augment.face_sizes {[low, high]}",
+                "for example size_edges: [12, 24, 64] within face_sizes: [6, 300]",
+            )
+        shares = self.size_shares
+        if not shares:
+            return
+        if len(shares) != len(self.size_edges) + 1:
+            raise ConfigError(
+                f"augment.size_shares has {len(shares)} numbers for {len(self.size_edges) + 1} ranges",
+                "name one for each: below the first edge, between edges, from the last edge on",
+            )
+        if any(not 0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 0.01:
+            raise ConfigError(
+                f"augment.size_shares {list(shares)} do not add up to 1", "for example [0.35, 0.3, 0.2, 0.15]"
+            )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from scipy.special import expit
 from featherface_core import boxes
 from featherface_core.checkpoint import load_model, read_notes, save_weights
 from featherface_core.data.annotation import Faces, PictureSource
-from featherface_core.data.soften import soften
 from featherface_core.detect import TorchDetector
 from featherface_core.errors import DataError
 from featherface_core.events import Listener, Progress, ignore
@@ -51,16 +50,13 @@ def calibrate(
     model: FeatherFace,
     source: PictureSource,
     sizes: Sequence[int],
-    softened: float = 0.0,
-    seed: int = 0,
     on_event: Listener = ignore,
 ) -> tuple[AnchorShift, ...]:
     """Shift the scores of ``model``, in place, so that of each anchor size as many detections are right as their scores say.
 
-    source: labelled pictures that it was not trained on, each shown at long sides of ``sizes`` pixels, ``softened`` of them
-    with detail lost (see data.soften). A picture that cannot be read is left out.
+    source: labelled pictures that it was not trained on, each shown at long sides of ``sizes`` pixels. A picture that cannot
+    be read is left out.
     """
-    rng = np.random.default_rng(seed)
     detector = TorchDetector(model)
     # by anchor size: log odds, and whether on a face
     samples: dict[int, list[tuple[float, bool]]] = {size: [] for level in boxes.ANCHOR_SIZES for size in level}
@@ -73,7 +69,7 @@ def calibrate(
                 picture, faces = source.read(index)
             except DataError:
                 continue
-            for anchor, odds, right in _judged(detector, picture, faces, size, softened, rng):
+            for anchor, odds, right in _judged(detector, picture, faces, size):
                 samples[anchor].append((odds, right))
     shifts = tuple(_fit(anchor, rows) for anchor, rows in samples.items())
     heads = model.heads
@@ -92,21 +88,18 @@ def calibrate_file(path: Path, source: PictureSource, recipe: Recipe, on_event: 
     The notes gain ``calibration``; the APs among them are of before.
     """
     model, notes = load_model(path), read_notes(path)
-    shifts = calibrate(model, source, recipe.calibration.sizes, recipe.augment.soften, recipe.seed, on_event)
+    shifts = calibrate(model, source, recipe.calibration.sizes, on_event)
     said = ", ".join(f"{anchor.size} px {anchor.shift:+.2f}" for anchor in shifts)
     save_weights(path, model.state_dict(), model.config, notes | {"calibration": said})
     return said
 
 
-def _judged(
-    detector: TorchDetector, picture: Picture, faces: Faces, size: int, softened: float, rng: np.random.Generator
-) -> list[tuple[int, float, bool]]:
+def _judged(detector: TorchDetector, picture: Picture, faces: Faces, size: int) -> list[tuple[int, float, bool]]:
     """Of each detection that is clear: the size of its anchor, its log odds, and whether it is the first on a face."""
     height, width = picture.shape[:2]
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
-    shown = soften(resized(picture, *shape), softened, rng)
-    pixels, _ = detector.prepare(shown)
+    pixels, _ = detector.prepare(resized(picture, *shape))
     regressions, scores, _ = (output[0] for output in detector.network.run(pixels[None]))
     anchors = boxes.make_anchors(*pixels.shape[1:])
     likely = np.flatnonzero(scores[:, 1] > SCORE)

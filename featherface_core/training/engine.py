@@ -198,7 +198,7 @@ class Engine:
         """
         start = self.step * self.per_step
         order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world, start)
-        pictures = TrainingPictures(self.source, self.recipe.augment, self.recipe.seed)
+        pictures = TrainingPictures(self.source, self.recipe)
         loader = batches(pictures, order, self.recipe.machine.workers)
         if self.compiled:
             self.on_event(Note("the network is compiled in the first step, which may take minutes"))

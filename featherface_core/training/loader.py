@@ -15,15 +15,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource
-from featherface_core.data.augment import augment
+from featherface_core.data.augment.paint import paint
+from featherface_core.data.augment.planner import Planner, UnreadableError
 from featherface_core.errors import DataError, FeatherFaceError, first_line
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.pictures import MEAN
-from featherface_core.recipe import AugmentConfig
+from featherface_core.recipe import Recipe
 from featherface_core.targets import Targets
 from featherface_core.training.order import ECHO, FirstTimes, Key, Order
 
-UNREADABLE_IN_A_ROW = 20
+UNREADABLE_AT_ONCE = 20
 PREFETCH = 2  # batches that a worker prepares ahead
 
 
@@ -44,29 +45,32 @@ class Batch:
 
 
 class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
-    """The varied picture behind a Key; a picture that cannot be read is replaced by the next, and named."""
+    """The varied picture behind a Key; the next picture takes the place of one that cannot be read, which is named."""
 
-    def __init__(self, source: PictureSource, config: AugmentConfig, seed: int) -> None:
-        self.source, self.config, self.seed = source, config, seed
+    def __init__(self, source: PictureSource, recipe: Recipe) -> None:
+        self.source, self.seed = source, recipe.seed
+        self.planner = Planner(source, recipe.augment, recipe.size)
 
     def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]]:
-        problems: list[str] = []
+        problems: dict[int, str] = {}
+        while True:
+            try:
+                rng = np.random.default_rng((self.seed, key.epoch, key.place, 2))
+                plan = self.planner.plan(key.index, key.size, rng, frozenset(problems))
+                return paint(plan, self._read), plan.faces, list(problems.values())
+            except UnreadableError as problem:
+                problems[problem.index] = problem.message
+                if len(problems) >= min(UNREADABLE_AT_ONCE, len(self.source)):
+                    raise DataError(
+                        f"{len(problems)} pictures of one plan cannot be read, the first: {next(iter(problems.values()))}",
+                        "look into the data with: featherface data check",
+                    ) from None
 
-        def read(index: int) -> tuple[Picture, Faces]:
-            first = len(problems)
-            for step in range(min(UNREADABLE_IN_A_ROW, len(self.source))):
-                try:
-                    return self.source.read((index + step) % len(self.source))
-                except DataError as problem:
-                    problems.append(problem.message)
-            raise DataError(
-                f"{len(problems) - first} pictures in a row cannot be read, the first: {problems[first]}",
-                "look into the data with: featherface data check",
-            )
-
-        rng = np.random.default_rng((self.seed, key.epoch, key.place, 2))
-        picture, faces = augment(read, key.index, len(self.source), self.config, key.size, rng)
-        return picture, faces, problems
+    def _read(self, index: int) -> Picture:
+        try:
+            return self.source.read(index)[0]
+        except DataError as problem:
+            raise UnreadableError(index, problem) from None
 
 
 class _Careful(Dataset[Any]):

@@ -15,7 +15,7 @@ SHOWN = 16
 
 def training_samples(source: PictureSource, recipe: Recipe, count: int) -> list[tuple[Picture, Faces]]:
     """The first ``count`` pictures of the recipe's run, varied as the network sees them; fewer where it has fewer."""
-    pictures = TrainingPictures(source, recipe.augment, recipe.seed)
+    pictures = TrainingPictures(source, recipe)
     keys = islice(chain.from_iterable(Order.of(recipe, len(source))), count)
     return [pictures[key][:2] for key in keys]
 
