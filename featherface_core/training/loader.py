@@ -134,6 +134,11 @@ class CachedPictures:
     def __len__(self) -> int:
         return len(self.source)
 
+    def shape(self, index: int) -> tuple[int, int]:
+        """(height, width) of a picture."""
+        picture = self.kept[index]
+        return self.source.shape(index) if picture is None else (picture.shape[0], picture.shape[1])
+
     def read(self, index: int) -> tuple[Picture, Faces]:
         """As the source's; faces are always the source's own."""
         picture = self.kept[index]
