@@ -61,7 +61,7 @@ def main() -> None:
         print(f"{kind}: {len(rows)} faces, IoU {share:.2f}, the teacher's box moved by {edges}")
 
     recipe = load_recipe(asked.recipe)
-    pictures, looks = TrainingPictures(source, recipe.augment, 0), Teacher(teacher)
+    pictures, looks = TrainingPictures(source, recipe), Teacher(teacher)
     student = load_model(asked.student)
     criterion = MultiBoxLoss(recipe.loss)
     counts, losses = np.zeros(2), np.zeros(2)

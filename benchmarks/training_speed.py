@@ -107,7 +107,7 @@ def make_row(name: str, recipe: Recipe, source: PictureSource, folder: Path, tea
         engine.compiled.use(True)
     engine.alpha = task.begin(1)
     engine.model.train()
-    loader = batches(TrainingPictures(source, recipe.augment, 0), Order.of(recipe, len(source)), 1)
+    loader = batches(TrainingPictures(source, recipe), Order.of(recipe, len(source)), 1)
     row = Row(name, engine, None)
     row.loader = Timed(row, loader)
     looks.look = row.timed("teacher", looks.look)  # type: ignore[method-assign]

@@ -57,7 +57,7 @@ def main() -> None:
         optimiser.step()
 
     order = Order(len(source), options.batch, 10_000, 0, (options.size,))
-    pictures = TrainingPictures(source, recipe.augment, 0)
+    pictures = TrainingPictures(source, recipe)
     loader = batches(pictures, order, options.workers)
     still = [next(loader) for _ in range(4)]
     seconds: dict[str, list[float]] = {"memory": [], "loader": []}

@@ -1,21 +1,66 @@
 """Pictures and faces to vary, and what holds of every picture that was varied."""
 
+from collections.abc import Callable
+
 import numpy as np
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces, Picture
+from featherface_core.data.augment.paint import paint
+from featherface_core.data.augment.plan import Part, Piece, Plan
+from featherface_core.data.augment.planner import Planner
 from featherface_core.recipe import AugmentConfig
+
+Read = Callable[[int], tuple[Picture, Faces]]
 
 CROPS = ("official", "jitter", "face-size", "none")
 MODES = ("mosaic", "mixup", "cutmix")
 PAD = [104, 117, 123]  # the mean, blue, green, red
-PLAIN = AugmentConfig(crop="none", mirror=0.0, colour=0.0, interpolation=False)
+PLAIN = AugmentConfig(crop="none", mirror=0.0, colour=0.0)
 seeds = st.integers(0, 2**32 - 1)
 crops = st.sampled_from(CROPS)
 
 
 def rng_of(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+class Given:
+    """A source of ``count`` pictures that a function gives."""
+
+    name = "given"
+
+    def __init__(self, read: Read, count: int) -> None:
+        self.read, self.count = read, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def shape(self, index: int) -> tuple[int, int]:
+        height, width = self.read(index)[0].shape[:2]
+        return height, width
+
+    def faces(self, index: int) -> Faces:
+        return self.read(index)[1]
+
+
+def planned(read: Read, index: int, count: int, config: AugmentConfig, size: int, rng: np.random.Generator) -> Plan:
+    return Planner(Given(read, count), config, size).plan(index, size, rng)
+
+
+def augmented(
+    read: Read, index: int, count: int, config: AugmentConfig, size: int, rng: np.random.Generator
+) -> tuple[Picture, Faces]:
+    """Picture ``index`` of ``count``, varied, and its faces."""
+    plan = planned(read, index, count, config, size, rng)
+    return paint(plan, lambda which: read(which)[0]), plan.faces
+
+
+def whole(picture: int, faces: Faces, width: int, height: int) -> Part:
+    """A picture of ``width`` x ``height`` as it is, with its faces."""
+    place = (0, 0, width, height)
+    piece = Piece(picture=picture, window=place, place=place, shown=place, detail=(width, height))
+    return Part((piece,), faces)
 
 
 def noisy(height: int, width: int, seed: int = 0) -> Picture:

@@ -73,7 +73,7 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 class Poisoned:
-    """Pictures whose n-th reading from on gives labels that overflow the loss."""
+    """Pictures whose labels overflow the loss from the n-th reading on, ``length`` times."""
 
     name = "poisoned"
 
@@ -83,17 +83,21 @@ class Poisoned:
     def __len__(self) -> int:
         return 16
 
+    def shape(self, index: int) -> tuple[int, int]:
+        return 64, 64
+
     def faces(self, index: int) -> Faces:
         points = np.full((1, 5, 2), 20.0)
-        if self.from_reading <= self.readings < self.from_reading + self.length:
+        if self.from_reading <= self.readings + 1 < self.from_reading + self.length:
             points += 1e38
         return Faces.of([[10, 10, 30, 30]], points)
 
     length = 10**6
 
     def read(self, index: int) -> tuple[Picture, Faces]:
+        faces = self.faces(index)
         self.readings += 1
-        return np.full((64, 64, 3), 100, np.uint8), self.faces(index)
+        return np.full((64, 64, 3), 100, np.uint8), faces
 
 
 def engine(out: Path, source: object, on_event=silent, **changes: object) -> Engine:
@@ -110,4 +114,4 @@ def runs_batches(one: Engine):
     from featherface_core.training.order import Order
 
     order = Order.of(one.recipe, len(one.source), one.processes.rank, one.processes.world)
-    return batches(TrainingPictures(one.source, one.recipe.augment, one.recipe.seed), order, 0)
+    return batches(TrainingPictures(one.source, one.recipe), order, 0)

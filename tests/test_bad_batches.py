@@ -56,6 +56,6 @@ def test_errors_of_workers_are_one_line(tmp_path: Path) -> None:
             raise DataError(f"picture {index} is broken", "mend it")
 
     machine = MachineConfig(device="cpu", workers=1, cache_gb=0.0)
-    with pytest.raises(DataError, match="pictures in a row cannot be read") as problem:
+    with pytest.raises(DataError, match="pictures of one plan cannot be read") as problem:
         engine(tmp_path / "run", Broken(99), machine=machine).fit()
     assert problem.value.hint == "look into the data with: featherface data check"

@@ -80,7 +80,7 @@ def test_afterwards_scores_are_the_shares_that_are_right() -> None:
         samples: dict[int, list[tuple[float, bool]]] = {}
         for index in range(len(source)):
             picture, faces = source.read(index)
-            judged = calibration._judged(TorchDetector(model), picture, faces, 2 * SIDE, 0.0, np.random.default_rng(0))
+            judged = calibration._judged(TorchDetector(model), picture, faces, 2 * SIDE)
             for anchor, odds, right in judged:
                 samples.setdefault(anchor, []).append((odds, right))
         gaps = []

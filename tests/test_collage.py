@@ -4,16 +4,16 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from augment_pictures import augmented
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from featherface_core.data import collage as module
 from featherface_core.data.annotation import Faces, Picture
-from featherface_core.data.augment import augment
-from featherface_core.data.collage import SMALLEST_PIECE, collage
+from featherface_core.data.augment import collage as module
+from featherface_core.data.augment.collage import SMALLEST_PIECE
 from featherface_core.recipe import AugmentConfig
 
-PLAIN = AugmentConfig(crop="collage", face_sizes=(8.0, 400.0), mirror=0.0, colour=0.0, interpolation=False)
+PLAIN = AugmentConfig(crop="collage", face_sizes=(8.0, 400.0), mirror=0.0, colour=0.0)
 seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(3, 700)
 SIZE = 192
@@ -46,7 +46,7 @@ def test_every_pixel_comes_from_a_picture(seed: int, shapes: list[tuple[int, int
     def read(index: int) -> tuple[Picture, Faces]:
         return np.full((*shapes[index], 3), colours[index], np.uint8), Faces.of([])
 
-    picture, faces = collage(read, 0, len(shapes), PLAIN, SIZE, np.random.default_rng(seed))
+    picture, faces = augmented(read, 0, len(shapes), PLAIN, SIZE, np.random.default_rng(seed))
     assert picture.shape == (SIZE, SIZE, 3)
     found = {tuple(int(v) for v in pixel) for pixel in np.unique(picture.reshape(-1, 3), axis=0)}
     assert found <= set(colours)
@@ -58,7 +58,7 @@ def test_every_pixel_comes_from_a_picture(seed: int, shapes: list[tuple[int, int
 @example(1281, 1.0, 2)
 @settings(max_examples=60, deadline=None)
 def test_faces_are_where_their_boxes_say(seed: int, mirrored: float, faces_each: int) -> None:
-    config = AugmentConfig(crop="collage", face_sizes=(8.0, 400.0), mirror=mirrored, colour=0.0, interpolation=False)
+    config = AugmentConfig(crop="collage", face_sizes=(8.0, 400.0), mirror=mirrored, colour=0.0)
     shapes = [(240, 320), (90, 60), (500, 200)]
 
     def read(index: int) -> tuple[Picture, Faces]:
@@ -66,7 +66,7 @@ def test_faces_are_where_their_boxes_say(seed: int, mirrored: float, faces_each:
 
     # a window far from a face may show a corner of it, which is labelled only from a fifth of the face on
     with patch.object(module, "ELSEWHERE", 0.0):
-        picture, faces = augment(read, 1, len(shapes), config, SIZE, np.random.default_rng(seed))
+        picture, faces = augmented(read, 1, len(shapes), config, SIZE, np.random.default_rng(seed))
     seen = np.zeros((SIZE, SIZE), bool)
     for box in faces.boxes:
         assert (box >= 0).all()
@@ -93,7 +93,7 @@ def test_a_face_fits_into_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ELSEWHERE", 0.0)
     config = AugmentConfig(crop="collage", face_sizes=(350.0, 400.0), mirror=0.0, colour=0.0)
     for seed in range(30):
-        _, faces = augment(lambda index: drawn(300, 300, 5), 0, 1, config, SIZE, np.random.default_rng(seed))
+        _, faces = augmented(lambda index: drawn(300, 300, 5), 0, 1, config, SIZE, np.random.default_rng(seed))
         assert 0.8 * SIZE < areas(faces).max() <= SIZE
         assert not faces.ignored.any()
 
@@ -104,7 +104,7 @@ def test_windows_elsewhere_may_hold_no_face_and_ignore_what_is_too_large(monkeyp
     read = lambda index: (np.zeros((900, 900, 3), np.uint8), labelled)  # noqa: E731
     counts, ignored = [], 0
     for seed in range(300):
-        _, faces = augment(read, 0, 1, PLAIN, SIZE // 2, np.random.default_rng(seed))
+        _, faces = augmented(read, 0, 1, PLAIN, SIZE // 2, np.random.default_rng(seed))
         counts.append(len(faces))
         ignored += int(faces.ignored.sum())
         assert areas(faces.select(~faces.ignored)).max(initial=0) <= SIZE // 2
@@ -116,11 +116,11 @@ def test_windows_elsewhere_may_hold_no_face_and_ignore_what_is_too_large(monkeyp
 @pytest.mark.parametrize("wanted", [(4.0, 6.0), (30.0, 30.0), (100.0, 120.0)])
 def test_pictures_show_a_face_of_the_wanted_size(wanted: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ELSEWHERE", 0.0)
-    config = AugmentConfig(crop="collage", face_sizes=wanted, mirror=0.0, colour=0.0, interpolation=False)
+    config = AugmentConfig(crop="collage", face_sizes=wanted, mirror=0.0, colour=0.0)
     picture, labelled = drawn(600, 600, 3)
     smallest = float(areas(labelled)[0]) * SMALLEST_PIECE / 600  # a picture is not shrunk to nothing
     for seed in range(30):
-        _, faces = collage(lambda index: (picture, labelled), 0, 1, config, SIZE, np.random.default_rng(seed))
+        _, faces = augmented(lambda index: (picture, labelled), 0, 1, config, SIZE, np.random.default_rng(seed))
         assert areas(faces).max() >= max(wanted[0], smallest) * 0.9
 
 
@@ -129,7 +129,7 @@ def test_the_same_generator_gives_the_same_again() -> None:
         return drawn(100 + 50 * index, 220, index)
 
     config = AugmentConfig(crop="collage", colour=0.5)
-    (a, x), (b, y), (c, _) = (augment(read, 2, 4, config, 160, np.random.default_rng(seed)) for seed in (7, 7, 8))
+    (a, x), (b, y), (c, _) = (augmented(read, 2, 4, config, 160, np.random.default_rng(seed)) for seed in (7, 7, 8))
     np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(x.boxes, y.boxes)
     np.testing.assert_array_equal(x.landmarks, y.landmarks)
@@ -140,7 +140,7 @@ def test_the_same_generator_gives_the_same_again() -> None:
 def test_odd_shapes(shape: tuple[int, int]) -> None:
     labelled = Faces.of([[0, 0, shape[1], shape[0]]])
     for seed in range(20):
-        picture, faces = augment(
+        picture, faces = augmented(
             lambda index: (np.full((*shape, 3), 9, np.uint8), labelled), 0, 1, PLAIN, 64, np.random.default_rng(seed)
         )
         assert (picture == 9).all()
@@ -150,9 +150,9 @@ def test_odd_shapes(shape: tuple[int, int]) -> None:
 def test_much_that_is_enlarged_is_no_face() -> None:
     picture, faces = drawn(600, 800, 1)
     faces = Faces.of(faces.boxes / 20)  # a face of a few pixels in the corner of a large picture
-    config = AugmentConfig(crop="collage", face_sizes=(150.0, 150.0), mirror=0.0, colour=0.0, interpolation=False)
+    config = AugmentConfig(crop="collage", face_sizes=(150.0, 150.0), mirror=0.0, colour=0.0)
     shown = [
-        len(collage(lambda _: (picture, faces), 0, 1, config, SIZE, np.random.default_rng(seed))[1])
+        len(augmented(lambda _: (picture, faces), 0, 1, config, SIZE, np.random.default_rng(seed))[1])
         for seed in range(200)
     ]
     assert 0.25 < np.mean(np.array(shown) == 0) < 0.55

@@ -9,15 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featherface_core.data.annotation import Faces, Picture
+from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.errors import DataError
 from featherface_core.events import Progress
 from featherface_core.pictures import prepare
-from featherface_core.recipe import AugmentConfig
+from featherface_core.recipe import AugmentConfig, Recipe
 from featherface_core.targets import Targets
 from featherface_core.training import loader
 from featherface_core.training.loader import (
-    UNREADABLE_IN_A_ROW,
+    UNREADABLE_AT_ONCE,
     Batch,
     CachedPictures,
     TrainingPictures,
@@ -26,20 +26,31 @@ from featherface_core.training.loader import (
 )
 from featherface_core.training.order import Key, Order
 
-PLAIN = AugmentConfig(crop="none", mirror=0.0, colour=0.0, interpolation=False)
+PLAIN = AugmentConfig(crop="none", mirror=0.0, colour=0.0)
 MIXED = AugmentConfig(crop="jitter", mosaic=0.3, mixup=0.3, cutmix=0.3)
 
 
 class Pictures:
-    """A source of small noisy pictures; those of ``broken`` cannot be read. reads: the indices asked for."""
+    """A source of small noisy pictures. reads: the indices asked for.
 
-    def __init__(self, count: int, broken: tuple[int, ...] = (), side: int = 40) -> None:
+    broken: pictures whose pixels cannot be read. shapeless: pictures whose sizes cannot be read, let alone their pixels.
+    """
+
+    def __init__(
+        self, count: int, broken: tuple[int, ...] = (), side: int = 40, shapeless: tuple[int, ...] = ()
+    ) -> None:
         self.name = "noise"
-        self.count, self.broken, self.side = count, set(broken), side
+        self.count, self.broken, self.side = count, {*broken, *shapeless}, side
+        self.shapeless = set(shapeless)
         self.reads: list[int] = []
 
     def __len__(self) -> int:
         return self.count
+
+    def shape(self, index: int) -> tuple[int, int]:
+        if index in self.shapeless:
+            raise DataError(f"picture {index} is broken", "mend it")
+        return self.side, self.side
 
     def faces(self, index: int) -> Faces:
         assert 0 <= index < self.count
@@ -51,6 +62,10 @@ class Pictures:
             raise DataError(f"picture {index} is broken", "mend it")
         picture = np.random.default_rng(index).integers(0, 256, (self.side, self.side, 3), np.uint8)
         return picture, self.faces(index)
+
+
+def training(source: PictureSource, config: AugmentConfig, seed: int) -> TrainingPictures:
+    return TrainingPictures(source, Recipe(size=64, seed=seed, augment=config))
 
 
 def equal(a: tuple[Picture, Faces, list[str]], b: tuple[Picture, Faces, list[str]]) -> bool:
@@ -68,9 +83,9 @@ def equal(a: tuple[Picture, Faces, list[str]], b: tuple[Picture, Faces, list[str
 @pytest.mark.parametrize("config", [AugmentConfig(), MIXED], ids=["official", "mixed"])
 def test_a_key_gives_the_same_sample_whatever_was_read_before(config: AugmentConfig) -> None:
     keys = [Key(epoch, place, (7 * place + epoch) % 12, 48) for epoch in range(2) for place in range(12)]
-    pictures = TrainingPictures(Pictures(12), config, 3)
+    pictures = training(Pictures(12), config, 3)
     first = [pictures[key] for key in keys]
-    again = TrainingPictures(Pictures(12), config, 3)
+    again = training(Pictures(12), config, 3)
     last = {key: again[key] for key in reversed(keys)}
     assert all(equal(a, last[key]) for a, key in zip(first, keys, strict=True))
     assert all(sample[0].shape == (48, 48, 3) for sample in first)
@@ -80,7 +95,7 @@ def test_samples_vary_with_seed_epoch_and_place() -> None:
     source = Pictures(3)
 
     def sample(seed: int, epoch: int, place: int) -> tuple[Picture, Faces, list[str]]:
-        return TrainingPictures(source, AugmentConfig(), seed)[Key(epoch, place, 1, 48)]
+        return training(source, AugmentConfig(), seed)[Key(epoch, place, 1, 48)]
 
     here = sample(0, 0, 0)
     assert not any(equal(here, other) for other in (sample(1, 0, 0), sample(0, 1, 0), sample(0, 0, 1)))
@@ -89,8 +104,8 @@ def test_samples_vary_with_seed_epoch_and_place() -> None:
 
 def test_an_unreadable_picture_is_replaced_by_the_next_and_named() -> None:
     source = Pictures(6, broken=(2, 3, 5))
-    pictures = TrainingPictures(source, PLAIN, 0)
-    sound = TrainingPictures(Pictures(6), PLAIN, 0)
+    pictures = training(source, PLAIN, 0)
+    sound = training(Pictures(6), PLAIN, 0)
     picture, faces, problems = pictures[Key(0, 0, 2, 40)]
     assert problems == ["picture 2 is broken", "picture 3 is broken"]
     assert equal((picture, faces, []), sound[Key(0, 0, 4, 40)])
@@ -101,7 +116,7 @@ def test_an_unreadable_picture_is_replaced_by_the_next_and_named() -> None:
 
 
 def test_pictures_that_are_mixed_in_are_replaced_too() -> None:
-    pictures = TrainingPictures(Pictures(8, broken=(0, 1, 2, 3)), AugmentConfig(mosaic=1.0), 0)
+    pictures = training(Pictures(8, broken=(0, 1, 2, 3)), AugmentConfig(mosaic=1.0), 0)
     named = {problem for place in range(8) for problem in pictures[Key(0, place, 4, 64)][2]}
     assert named == {f"picture {index} is broken" for index in range(4)}  # 4 itself is sound
 
@@ -110,9 +125,9 @@ def test_pictures_that_are_mixed_in_are_replaced_too() -> None:
 def test_data_of_which_nothing_can_be_read_is_an_error(count: int) -> None:
     source = Pictures(count, broken=tuple(range(count)))
     with pytest.raises(DataError, match="picture 1 is broken") as caught:
-        TrainingPictures(source, PLAIN, 0)[Key(0, 0, 1, 40)]
+        training(source, PLAIN, 0)[Key(0, 0, 1, 40)]
     assert "data check" in caught.value.hint
-    assert len(source.reads) <= UNREADABLE_IN_A_ROW
+    assert len(source.reads) <= UNREADABLE_AT_ONCE
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_bad_picture() -> None:
@@ -121,7 +136,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_bad_picture() -> None:
             raise KeyError(index)
 
     with pytest.raises(KeyError):
-        TrainingPictures(Faulty(3), PLAIN, 0)[Key(0, 0, 1, 40)]
+        training(Faulty(3), PLAIN, 0)[Key(0, 0, 1, 40)]
 
 
 # ---- batches ----
@@ -186,7 +201,7 @@ def test_network_input_by_hand() -> None:
 
 def test_a_worker_gives_the_same_batches_as_none() -> None:
     order = Order(9, 4, 2, 5, (32, 64))
-    pictures = TrainingPictures(Pictures(9, broken=(4,)), MIXED, 1)
+    pictures = training(Pictures(9, broken=(4,)), MIXED, 1)
     alone, beside = list(batches(pictures, order, 0)), list(batches(pictures, order, 1))
     assert len(alone) == len(beside) == 4
     assert {int(batch.pixels.shape[1]) for batch in alone} <= {32, 64}
@@ -206,7 +221,7 @@ def test_a_worker_gives_the_same_batches_as_none() -> None:
 def test_a_repeated_batch_is_made_once(start: int, workers: int) -> None:
     source = Pictures(70, broken=(4,))
     order = Order(70, 2, 2, 3, (32,), repeats=3, start=start)
-    found = list(batches(TrainingPictures(source, PLAIN, 1), order, workers))
+    found = list(batches(training(source, PLAIN, 1), order, workers))
     assert len(found) == len(order) == 70 - start
     numbers = [order.number(position) for position in range(start, 70)]
     first: dict[int, Batch] = {}
@@ -222,11 +237,9 @@ def test_a_repeated_batch_is_made_once(start: int, workers: int) -> None:
         again = Pictures(70, broken=(4,))
         for keys in order:
             for key in keys:
-                TrainingPictures(again, PLAIN, 1)[key]
+                training(again, PLAIN, 1)[key]
         assert len(source.reads) < len(again.reads)
-    whole = list(
-        batches(TrainingPictures(Pictures(70, broken=(4,)), PLAIN, 1), Order(70, 2, 2, 3, (32,), repeats=3), 0)
-    )
+    whole = list(batches(training(Pictures(70, broken=(4,)), PLAIN, 1), Order(70, 2, 2, 3, (32,), repeats=3), 0))
     for batch, other in zip(found, whole[start:], strict=True):
         assert torch.equal(batch.pixels, other.pixels)
 
@@ -241,7 +254,7 @@ def workers_with(monkeypatch: pytest.MonkeyPatch, free: int, workers: int) -> in
 
     monkeypatch.setattr(loader, "DataLoader", recorded)
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    list(batches(TrainingPictures(Pictures(4), PLAIN, 0), Order(4, 4, 1, 5, (64,)), workers))
+    list(batches(training(Pictures(4), PLAIN, 0), Order(4, 4, 1, 5, (64,)), workers))
     return asked[0] if asked else 0
 
 
@@ -274,7 +287,7 @@ def test_cached_pictures_are_those_of_the_source() -> None:
 
 
 def test_the_same_samples_come_from_memory() -> None:
-    plain, cached = (TrainingPictures(s, MIXED, 2) for s in (Pictures(9), CachedPictures(Pictures(9), 1.0)))
+    plain, cached = (training(s, MIXED, 2) for s in (Pictures(9), CachedPictures(Pictures(9), 1.0)))
     keys = [Key(1, place, place % 9, 48) for place in range(18)]
     assert all(equal(plain[key], cached[key]) for key in keys)
     assert all(equal(plain[key], cached[key]) for key in keys)  # nothing has changed what is kept
@@ -284,7 +297,7 @@ def test_broken_pictures_are_not_kept_and_still_named() -> None:
     cached = CachedPictures(Pictures(5, broken=(2,)), 1.0)
     with pytest.raises(DataError, match="picture 2 is broken"):
         cached.read(2)
-    assert TrainingPictures(cached, PLAIN, 0)[Key(0, 0, 2, 40)][2] == ["picture 2 is broken"]
+    assert training(cached, PLAIN, 0)[Key(0, 0, 2, 40)][2] == ["picture 2 is broken"]
 
 
 def kept_bytes(cached: CachedPictures) -> int:
@@ -311,13 +324,12 @@ def test_no_more_is_kept_than_the_memory_holds() -> None:
 
 
 def test_the_first_samples_are_those_that_training_shows(tmp_path: Path) -> None:
-    from featherface_core.recipe import Recipe
     from featherface_core.training.samples import training_samples
 
     source = Pictures(12)
     recipe = Recipe(batch_size=4, size=64, seed=7, augment=MIXED)
     shown = training_samples(source, recipe, 9)
     keys = [key for keys in Order(12, 4, 1, 7, (64,)) for key in keys][:9]
-    trained = TrainingPictures(source, MIXED, 7)
+    trained = training(source, MIXED, 7)
     assert len(shown) == 9
     assert all(equal((*a, []), (*trained[key][:2], [])) for a, key in zip(shown, keys, strict=True))

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from augment_pictures import PLAIN, colour_of, crops, flat, rng_of, seeds, well_formed
+from augment_pictures import PLAIN, augmented, colour_of, crops, flat, planned, rng_of, seeds, well_formed, whole
 from hypothesis import example, given, settings
 
 from featherface_core.data.annotation import Faces, Picture
-from featherface_core.data.augment import augment, cutmix, mixup
+from featherface_core.data.augment.paint import paint
+from featherface_core.data.augment.plan import Part, Plan
+from featherface_core.data.augment.planner import cutmix, mixup
 from featherface_core.recipe import AugmentConfig
 
 
@@ -22,11 +24,21 @@ def marked(n: int, height: int, width: int, first: int, rng: np.random.Generator
     return Faces.of(boxes, points, rng.random(n) < 0.2, rng.choice([0.5, 1.0], n))
 
 
+def painted(part: Part, size: int, *levels: int) -> Picture:
+    """The part where picture i has the level i everywhere."""
+    pictures = [np.full((size, size, 3), level, np.uint8) for level in levels]
+    picture = paint(Plan(size, part.pieces, part.faces), pictures.__getitem__)
+    for source, level in zip(pictures, levels, strict=True):
+        assert (source == level).all()  # the sources are not drawn into
+    return picture
+
+
 @given(seeds)
 def test_mixup_keeps_all_faces_and_weighs_them_as_it_blends(seed: int) -> None:
     rng = rng_of(seed)
     a, b = marked(3, 64, 64, 0, rng), marked(4, 64, 64, 10, rng)
-    picture, faces = mixup((np.full((64, 64, 3), 200, np.uint8), a), (np.zeros((64, 64, 3), np.uint8), b), rng)
+    part = mixup(whole(0, a, 64, 64), whole(1, b, 64, 64), rng)
+    picture, faces = painted(part, 64, 200, 0), part.faces
     well_formed(picture, faces, 64)
     assert faces.landmarks[:, 0, 0].tolist() == [0, 1, 2, 10, 11, 12, 13]
     np.testing.assert_array_equal(faces.boxes, np.concatenate((a.boxes, b.boxes)))
@@ -46,10 +58,9 @@ def test_cutmix_weighs_faces_by_the_share_of_them_that_is_seen(seed: int) -> Non
     rng = rng_of(seed)
     height = width = 80
     a, b = marked(6, height, width, 0, rng), marked(6, height, width, 10, rng)
-    below, above = np.zeros((height, width, 3), np.uint8), np.full((height, width, 3), 255, np.uint8)
-    picture, faces = cutmix((below, a), (above, b), rng)
+    part = cutmix(whole(0, a, width, height), whole(1, b, width, height), width, rng)
+    picture, faces = painted(part, width, 0, 255), part.faces
     well_formed(picture, faces, width)
-    assert (below == 0).all()  # the sources are not drawn into
     front = picture[..., 0] == 255
     rows, columns = np.nonzero(front)
     assert front[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()  # one rectangle
@@ -81,11 +92,8 @@ def test_cutmix_weighs_faces_by_the_share_of_them_that_is_seen(seed: int) -> Non
 
 
 def test_cutmix_shows_windows_of_all_sizes() -> None:
-    dark, bright = np.zeros((40, 40, 3), np.uint8), np.full((40, 40, 3), 255, np.uint8)
-    shares = [
-        float((cutmix((dark, Faces.none()), (bright, Faces.none()), rng_of(seed))[0] == 255).mean())
-        for seed in range(300)
-    ]
+    dark, bright = (whole(index, Faces.none(), 40, 40) for index in range(2))
+    shares = [float((painted(cutmix(dark, bright, 40, rng_of(seed)), 40, 0, 255) == 255).mean()) for seed in range(300)]
     # Beta(1.5, 1.5): mean 0.5, standard deviation 0.25; whole pixels round the window down
     assert np.mean(shares) == pytest.approx(0.49, abs=0.05)
     assert np.std(shares) == pytest.approx(0.25, abs=0.04)
@@ -95,13 +103,9 @@ def test_cutmix_shows_windows_of_all_sizes() -> None:
 @settings(max_examples=100)
 def test_mosaic_faces_lie_on_their_own_picture(seed: int, kind: str) -> None:
     config = AugmentConfig(crop=kind, mosaic=1.0, colour=0.0, jitter=(0.4, 1.0), face_sizes=(12.0, 40.0))
-    asked = []
-
-    def read(index: int) -> tuple[Picture, Faces]:
-        asked.append(index)
-        return flat(index)
-
-    picture, faces = augment(read, 3, 9, config, 128, rng_of(seed))
+    plan = planned(flat, 3, 9, config, 128, rng_of(seed))
+    picture, faces = paint(plan, lambda index: flat(index)[0]), plan.faces
+    asked = [piece.picture for piece in plan.pieces]
     well_formed(picture, faces, 128)
     assert len(asked) == 4
     assert asked[0] == 3
@@ -125,7 +129,7 @@ def test_mosaic_faces_lie_on_their_own_picture(seed: int, kind: str) -> None:
 def test_a_face_that_crop_and_tile_cut_is_ignored_if_its_centre_is_out_of_view() -> None:
     config = AugmentConfig(crop="jitter", mosaic=1.0, colour=0.0, jitter=(0.3, 0.8))
     for seed in range(300):
-        faces = augment(flat, 3, 9, config, 128, rng_of(seed))[1]
+        faces = augmented(flat, 3, 9, config, 128, rng_of(seed))[1]
         for box, points, ignored in zip(faces.boxes, faces.landmarks, faces.ignored, strict=True):
             outside = (points[2] < box[:2] - 0.01).any() or (points[2] > box[2:] + 0.01).any()
             assert ignored or not outside
@@ -134,10 +138,9 @@ def test_a_face_that_crop_and_tile_cut_is_ignored_if_its_centre_is_out_of_view()
 def test_mosaic_of_whole_pictures_by_hand() -> None:
     """Tiles show the left upper part of a picture that fills the tile's longer side."""
     faces = Faces.of([[0, 0, 10, 10], [60, 60, 70, 70]], weights=[0.25, 0.5])
+    plan = planned(lambda index: (flat(index)[0], faces), 0, 4, replace(PLAIN, mosaic=1.0), 100, rng_of(5))
     colours = iter(range(4))
-    picture, shown = augment(
-        lambda _: (flat(next(colours))[0], faces), 0, 4, replace(PLAIN, mosaic=1.0), 100, rng_of(5)
-    )
+    picture, shown = paint(plan, lambda _: flat(next(colours))[0]), plan.faces  # each tile in a colour of its own
     # where the colours change along the borders is where the tiles meet
     across, down = (int((line == colour_of(0)).all(1).sum()) for line in (picture[0], picture[:, 0]))
     assert 30 <= across < 70
@@ -152,17 +155,11 @@ def test_mosaic_of_whole_pictures_by_hand() -> None:
 
 
 def test_only_one_way_of_mixing_at_a_time_and_as_often_as_asked() -> None:
-    asked = []
-
-    def read(index: int) -> tuple[Picture, Faces]:
-        asked.append(index)
-        return np.zeros((32, 32, 3), np.uint8), Faces.none()
-
+    blank = np.zeros((32, 32, 3), np.uint8), Faces.none()
     config = replace(PLAIN, mosaic=0.2, mixup=0.2, cutmix=0.2)
     counts = []
     for seed in range(300):
-        asked.clear()
-        augment(read, 1, 5, config, 32, rng_of(seed))
+        asked = [piece.picture for piece in planned(lambda _: blank, 1, 5, config, 32, rng_of(seed)).pieces]
         assert asked[0] == 1
         assert all(0 <= index < 5 for index in asked)
         counts.append(len(asked))

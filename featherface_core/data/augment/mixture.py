@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from featherface_core.data.annotation import Faces
 from featherface_core.data.augment.collage import ELSEWHERE, ROOM, SMALLEST_PIECE, Choice
 from featherface_core.data.augment.plan import Plan
+from featherface_core.data.augment.windows import LARGEST_ZOOM
 from featherface_core.errors import ConfigError
 from featherface_core.recipe import AugmentConfig
 
@@ -17,17 +18,16 @@ ROUNDS, PLANS = 14, 240  # of fitting shares: rounds, and plans of the last one
 OFF = 0.08  # a share may be so far from what was asked for
 
 Look = Callable[[int], tuple[tuple[int, int], Faces]]
-Draw = Callable[[np.random.Generator], int]
 
 
 class Mixture:
     """Chooses pictures, scales and windows; see AugmentConfig.
 
-    look: (height, width) and faces of a picture. draw: the index of a random picture. weights (n,): how often each picture comes.
+    look: (height, width) and faces of a picture. weights (n,): how often each picture comes; those of 0 are not looked at.
     """
 
-    def __init__(self, look: Look, draw: Draw, weights: NDArray[np.float64], config: AugmentConfig) -> None:
-        self.look, self.draw, self.config = look, draw, config
+    def __init__(self, look: Look, weights: NDArray[np.float64], config: AugmentConfig) -> None:
+        self.look, self.config = look, config
         low, high = config.face_sizes
         self.edges = np.array([low, *config.size_edges, high])
         self.bins = len(self.edges) - 1
@@ -36,19 +36,20 @@ class Mixture:
         reachable: list[list[int]] = [[] for _ in range(self.bins)]
         for index in np.flatnonzero(weights):
             shape, faces = look(int(index))
-            if len(faces):
-                for b in range(self.bins):
-                    if self._natural(shape, faces, b).any():
-                        natural[b].append(int(index))
-                    if self._reachable(shape, faces, b).any():
-                        reachable[b].append(int(index))
+            for b in range(self.bins):
+                if self._natural(shape, faces, b).any():
+                    natural[b].append(int(index))
+                if self._reachable(shape, faces, b).any():
+                    reachable[b].append(int(index))
         self.natural = [_Weighted(chosen, weights) for chosen in natural]
         self.reachable = [_Weighted(chosen, weights) for chosen in reachable]
         self.shares = np.array([1.0 if len(r) else 0.0 for r in self.reachable])
         self.shares /= max(self.shares.sum(), 1.0)
 
-    def choose(self, index: int, room: tuple[int, int], rng: np.random.Generator) -> Choice:
-        """A choice for a room (height, width). index: the picture to show where it is a view."""
+    def choose(
+        self, index: int, room: tuple[int, int], rng: np.random.Generator, unreadable: frozenset[int] = frozenset()
+    ) -> Choice:
+        """A choice for a room (height, width). index: the picture to show where it is a view, or would be of ``unreadable``."""
         if rng.random() < self.config.views or not self.shares.any():
             return self._view(index, rng)
         largest = ROOM * min(room)
@@ -56,13 +57,16 @@ class Mixture:
         if not shares.any():
             return self._view(index, rng)
         b = int(rng.choice(self.bins, p=shares / shares.sum()))
-        return self._face(b, largest, rng)
+        naturally = len(self.natural[b]) > 0 and rng.random() < NATURAL
+        picture = (self.natural if naturally else self.reachable)[b].draw(rng)
+        if picture in unreadable:
+            return self._view(index, rng)
+        return self._face(picture, b, naturally, largest, rng)
 
     def _view(self, index: int, rng: np.random.Generator) -> Choice:
         """A picture at ``view_scales`` times the scale that brings its long side to ``view_side``."""
         shape, faces = self.look(index)
-        low, high = np.log(self.config.view_scales)
-        scale = float(np.exp(rng.uniform(low, high))) * self.config.view_side / max(shape)
+        scale = float(np.exp(rng.uniform(*np.log(self._view_scales(shape)))))
         boxes = faces.boxes[~faces.ignored]
         corner, sides = rng.random(2) * shape, np.zeros(2)
         if len(boxes) and rng.random() >= ELSEWHERE:
@@ -70,40 +74,39 @@ class Mixture:
             corner, sides = box[1::-1].astype(np.float64), np.maximum(box[2:] - box[:2], 1.0)[::-1].astype(np.float64)
         return Choice(index, shape, faces, scale, corner, sides)
 
-    def _face(self, b: int, largest: float, rng: np.random.Generator) -> Choice:
-        """A picture at a scale that shows one of its faces in bin ``b``, with that face in view."""
-        naturally = len(self.natural[b]) > 0 and rng.random() < NATURAL
-        picture = (self.natural if naturally else self.reachable)[b].draw(rng)
+    def _face(self, picture: int, b: int, naturally: bool, largest: float, rng: np.random.Generator) -> Choice:
+        """The picture at a scale that shows one of its faces in bin ``b``, with that face in view."""
         shape, faces = self.look(picture)
         fits = (self._natural if naturally else self._reachable)(shape, faces, b)
         face = int(rng.choice(np.flatnonzero(fits)))
         box = faces.boxes[face].astype(np.float64)
-        extent = np.maximum(box[2:] - box[:2], 1.0)[::-1]
-        own = float(np.sqrt(extent.prod()))
-        low, high = float(self.edges[b]), float(self.edges[b + 1])
-        if naturally:
-            at_one = own * self.config.view_side / max(shape)
-            low, high = (
-                max(low, at_one * self.config.view_scales[0]),
-                min(high, at_one * self.config.view_scales[1]),
-            )
-        else:
-            low, high = max(low, own * SMALLEST_PIECE / min(shape)), min(high, own * ENLARGED)
+        own = float(_sizes(faces)[face])
+        smallest, most = self._view_scales(shape) if naturally else _face_scales(shape)
+        low, high = max(float(self.edges[b]), own * smallest), min(float(self.edges[b + 1]), own * most)
         high = max(low, min(high, largest))
         wanted = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        return Choice(picture, shape, faces, wanted / own, box[1::-1], extent)
+        return Choice(picture, shape, faces, wanted / own, box[1::-1], (box[2:] - box[:2])[::-1])
 
     def _natural(self, shape: tuple[int, int], faces: Faces, b: int) -> NDArray[np.bool_]:
-        at_one = _sizes(faces) * self.config.view_side / max(shape)
-        low, high = self.config.view_scales
-        fits: NDArray[np.bool_] = (at_one * high > self.edges[b]) & (at_one * low < self.edges[b + 1]) & ~faces.ignored
-        return fits
+        return self._fits(faces, b, *self._view_scales(shape))
 
     def _reachable(self, shape: tuple[int, int], faces: Faces, b: int) -> NDArray[np.bool_]:
+        return self._fits(faces, b, *_face_scales(shape))
+
+    def _fits(self, faces: Faces, b: int, smallest: float, most: float) -> NDArray[np.bool_]:
+        """(n,): faces that a scale from ``smallest`` to ``most`` brings into bin ``b``."""
         own = _sizes(faces)
-        smallest = own * SMALLEST_PIECE / min(shape)
-        fits: NDArray[np.bool_] = (own * ENLARGED > self.edges[b]) & (smallest < self.edges[b + 1]) & ~faces.ignored
+        fits: NDArray[np.bool_] = (own * most > self.edges[b]) & (own * smallest < self.edges[b + 1]) & ~faces.ignored
         return fits
+
+    def _view_scales(self, shape: tuple[int, int]) -> tuple[float, float]:
+        """The least and the largest scale of a view of a picture (height, width), as ``placed`` can show it."""
+        least = SMALLEST_PIECE / min(shape)
+        low, high = (
+            min(max(scale * self.config.view_side / max(shape), least), max(LARGEST_ZOOM, least))
+            for scale in self.config.view_scales
+        )
+        return low, high
 
     def fit(self, plan: Callable[[np.random.Generator], Plan]) -> NDArray[np.float64]:
         """Choose the shares of wanted sizes so that plans hold faces as ``size_shares`` asks; returns what they then hold.
@@ -118,14 +121,20 @@ class Mixture:
             self.shares = self.shares * ratio ** (0.9 if turn < ROUNDS // 2 else 0.45)
             self.shares /= max(self.shares.sum(), 1e-12)
         held = self.held([plan(np.random.default_rng((ROUNDS, number))) for number in range(4 * PLANS)])
-        if (worst := int(np.abs(held - asked).argmax())) >= 0 and abs(held[worst] - asked[worst]) > OFF:
-            can = ", ".join(f"{share:.2f}" for share in held)
+        worst = int(np.abs(held - asked).argmax())
+        if abs(held[worst] - asked[worst]) <= OFF:
+            return held
+        if not held.any():
             raise ConfigError(
-                f"augment.size_shares asks for {asked[worst]:.0%} of the faces {self._words(worst)}; "
-                f"these pictures give {held[worst]:.0%}",
-                f"what can be met: augment.size_shares=[{can}]; or change augment.views, view_scales or face_sizes",
+                "augment.size_shares asks for faces, and these pictures show none that counts",
+                "leave augment.size_shares away, or look at the labels with: featherface data stats",
             )
-        return held
+        can = ", ".join(f"{percent / 100:g}" for percent in _percents(held))
+        raise ConfigError(
+            f"augment.size_shares asks for {asked[worst]:.0%} of the faces {self._words(worst)}; "
+            f"these pictures give {held[worst]:.0%}",
+            f"what can be met: augment.size_shares=[{can}]; or change augment.views, view_scales or face_sizes",
+        )
 
     def held(self, plans: Sequence[Plan]) -> NDArray[np.float64]:
         """(bins,): shares of the faces that count in ``plans``, by size."""
@@ -153,6 +162,21 @@ class _Weighted:
 
     def draw(self, rng: np.random.Generator) -> int:
         return int(self.pictures[np.searchsorted(self.sums, rng.random() * self.sums[-1], "right")])
+
+
+def _face_scales(shape: tuple[int, int]) -> tuple[float, float]:
+    """The least and the largest scale at which a picture (height, width) is shown for one of its faces."""
+    least = SMALLEST_PIECE / min(shape)
+    return least, max(ENLARGED, least)
+
+
+def _percents(shares: NDArray[np.float64]) -> list[int]:
+    """Shares in whole percent that add up to 100, by the largest remainders."""
+    whole = np.floor(100 * shares).astype(int)
+    rest = np.argsort(whole - 100 * shares, kind="stable")[: 100 - whole.sum()]
+    whole[rest] += 1
+    percents: list[int] = whole.tolist()
+    return percents
 
 
 def _sizes(faces: Faces) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ Everything random comes from the generator that is passed in, so a plan is a fun
 """
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,25 +54,27 @@ class Planner:
     ) -> None:
         self.source, self.config = source, config
         self.count = len(source)
+        self.weights = np.ones(self.count) if weights is None else weights
         self.sums = None if weights is None else np.cumsum(weights)
         self.mixture: Mixture | None = None
         if config.crop == "mixture":
-            known = np.ones(self.count) if weights is None else weights.copy()
+            known = self.weights.copy()
             for index in range(self.count):
                 try:
-                    source.shape(index)
-                except DataError:
+                    self.look(index)
+                except UnreadableError:
                     known[index] = 0.0  # said when its turn comes
-            self.mixture = Mixture(self.look, self.draw, known, config)
-            if config.size_shares:
-                self.mixture.fit(lambda rng: self.plan(self.draw(rng), size, rng))
+            self.mixture = Mixture(self.look, known, config)
+            if config.size_shares and known.any():
+                unreadable = frozenset(np.flatnonzero((known == 0) & (self.weights > 0)).tolist())
+                self.mixture.fit(lambda rng: self.plan(self.draw(rng), size, rng, unreadable))
 
     def plan(self, index: int, size: int, rng: np.random.Generator, unreadable: frozenset[int] = frozenset()) -> Plan:
         """A plan of ``size`` x ``size`` pixels that begins with picture ``index``.
 
         Mosaic, MixUp, CutMix and collages show others beside it; only one of the first three is applied to a picture.
         unreadable: pictures that the next one takes the place of. Raises UnreadableError for a picture whose size cannot be
-        read.
+        read, DataError where ``unreadable`` leaves none.
         """
         part = _Plans(self, unreadable, size, rng).part(index)
         return Plan(size, part.pieces, ignore_small(within(part.faces, 0, 0, size, size), self.config.min_face))
@@ -114,19 +117,22 @@ class _Plans:
         return self.planner.draw(self.rng)
 
     def _readable(self, index: int) -> int:
-        while index in self.unreadable:
-            index = (index + 1) % self.planner.count
-        return index
+        """Picture ``index``, or the next one that can be read and comes at all."""
+        if index not in self.unreadable:
+            return index
+        count, weights = self.planner.count, self.planner.weights
+        following = (which % count for which in range(index + 1, index + count))
+        for which in following:
+            if which not in self.unreadable and weights[which] > 0:
+                return which
+        raise DataError("none of the pictures can be read", "look into the data with: featherface data check")
 
     def _choose(self, index: int, room: tuple[int, int], first: bool) -> Choice:
         mixture = self.planner.mixture
         index = self._readable(index if first else self._another())
         if mixture is None:
             return around_a_face(index, *self.planner.look(index), room, self.config, self.rng)
-        choice = mixture.choose(index, room, self.rng)
-        if choice.picture in self.unreadable:  # drawn by its faces' sizes: a view of another one takes its place
-            return around_a_face(index, *self.planner.look(index), room, self.config, self.rng)
-        return choice
+        return mixture.choose(index, room, self.rng, self.unreadable)
 
     def _one(self, index: int, side: int) -> Part:
         """A crop, varied, that fills a square; its faces are whole, or a cut one would pass for a whole one later."""
@@ -165,8 +171,8 @@ class _Plans:
 def softened(part: Part, chance: float, rng: np.random.Generator) -> Part:
     """With ``chance``, the one piece of ``part`` shrunk by 1 to 3 and enlarged again; nothing moves, only detail goes.
 
-    The largest face keeps 7 px of detail (fewer than that is no picture of a face), and faces that keep less are ignored. As
-    pictures come out of a thumbnail or a far camera; the first step of Real-ESRGAN's degradation (Wang et al. 2021).
+    The largest face in view keeps 7 px of detail (fewer than that is no picture of a face), and faces that keep less are
+    ignored. As pictures come out of a thumbnail or a far camera; the first step of Real-ESRGAN's degradation (Wang et al. 2021).
     """
     if not chance or rng.random() >= chance:
         return part
@@ -175,17 +181,19 @@ def softened(part: Part, chance: float, rng: np.random.Generator) -> Part:
     width, height = piece.place[2:]
     shrink = rng.uniform(1.0, LARGEST_SHRINK) * rng.uniform(1 / STRETCH, STRETCH, 2)
     sizes = np.sqrt(np.maximum(faces.boxes[:, 2:] - faces.boxes[:, :2], 0).prod(1))
-    counted = sizes[~faces.ignored]
+    centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+    counted = sizes[~faces.ignored & ((centres >= 0) & (centres <= (width, height))).all(1)]
     if len(counted):
         shrink = np.minimum(shrink, counted.max() / DETAIL)
+    # rounded up, or the largest face would keep a little less than it should
     detail = (
-        max(min(SMALLEST_SIDE, width), round(width / max(1.0, shrink[0]))),
-        max(min(SMALLEST_SIDE, height), round(height / max(1.0, shrink[1]))),
+        max(min(SMALLEST_SIDE, width), ceil(width / max(1.0, shrink[0]))),
+        max(min(SMALLEST_SIDE, height), ceil(height / max(1.0, shrink[1]))),
     )
     if detail == (width, height):
         return part
     kept = sizes * np.sqrt(detail[0] / width * detail[1] / height)
-    ignored = faces.ignored | (kept < DETAIL)
+    ignored = faces.ignored | (kept < DETAIL - 1e-4)  # but for rounding
     return Part((replace(piece, detail=detail),), Faces(faces.boxes, faces.landmarks, ignored, faces.weights))
 
 
