@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_plan import Shapes
 
 from featherface_core.data.annotation import Faces
-from featherface_core.data.augment.mixture import Mixture
+from featherface_core.data.augment.mixture import Mixture, _percents
 from featherface_core.data.augment.planner import Planner, UnreadableError
 from featherface_core.errors import ConfigError, DataError
 from featherface_core.recipe import AugmentConfig
@@ -206,6 +206,15 @@ def test_what_cannot_be_met_is_said_with_what_can() -> None:
     assert sum(can) == pytest.approx(1, abs=1e-9)
     assert can[3] == 0
     Planner(small, replace(SHARES, size_shares=can), 320)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=8).filter(any))
+def test_shares_in_words_add_up(counts: list[int]) -> None:
+    percents = _percents(np.array(counts) / sum(counts))
+    assert sum(percents) == 100
+    for percent, count in zip(percents, counts, strict=True):
+        assert abs(percent - 100 * count / sum(counts)) < 1
+        assert count or not percent
 
 
 def test_shares_of_pictures_without_faces() -> None:
