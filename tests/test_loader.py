@@ -130,6 +130,39 @@ def test_data_of_which_nothing_can_be_read_is_an_error(count: int) -> None:
     assert len(source.reads) <= UNREADABLE_AT_ONCE
 
 
+MIXTURE = AugmentConfig(crop="mixture", size_edges=(24.0,), face_sizes=(12.0, 48.0))
+
+
+@pytest.mark.parametrize("config", [PLAIN, AugmentConfig(crop="collage"), MIXTURE], ids=["none", "collage", "mixture"])
+@pytest.mark.parametrize("when", ["of no size", "without pixels", "deleted later", "deleted later with its size"])
+def test_unreadable_pictures_are_replaced_and_named_whenever_it_shows(config: AugmentConfig, when: str) -> None:
+    gone = (1, 4)
+    source = Pictures(
+        6, broken=gone if when == "without pixels" else (), shapeless=gone if when == "of no size" else ()
+    )
+    pictures = training(source, config, 0)
+    if when.startswith("deleted"):
+        source.broken = set(gone)
+    if when.endswith("with its size"):
+        source.shapeless = set(gone)
+    named = set()
+    for place in range(24):
+        picture, faces, problems = pictures[Key(0, place, place % 6, 64)]
+        assert picture.shape == (64, 64, 3)
+        assert np.isfinite(faces.boxes).all()
+        assert len(set(problems)) == len(problems)
+        named |= set(problems)
+    assert named == {"picture 1 is broken", "picture 4 is broken"}
+
+
+@pytest.mark.parametrize("config", [AugmentConfig(crop="collage"), MIXTURE], ids=["collage", "mixture"])
+def test_a_collage_of_which_nothing_can_be_read_is_an_error(config: AugmentConfig) -> None:
+    pictures = training(Pictures(4, shapeless=(0, 1, 2, 3)), config, 0)
+    with pytest.raises(DataError, match="picture 1 is broken") as caught:
+        pictures[Key(0, 0, 1, 64)]
+    assert "data check" in caught.value.hint
+
+
 def test_a_fault_of_the_program_is_not_taken_for_a_bad_picture() -> None:
     class Faulty(Pictures):
         def read(self, index: int) -> tuple[Picture, Faces]:
