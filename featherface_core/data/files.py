@@ -10,6 +10,7 @@ import numpy as np
 from featherface_core.data import yolo
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces, Picture, Problem, concatenate
 from featherface_core.data.labels import find_labels, read_labels
+from featherface_core.data.picture_size import picture_size
 from featherface_core.errors import DataError
 from featherface_core.pictures import read_picture
 
@@ -22,6 +23,7 @@ class FilePictures:
     def __init__(self, annotations: Sequence[Annotation], name: str) -> None:
         self.annotations = tuple(annotations)
         self.name = name
+        self._shapes: dict[int, tuple[int, int]] = {}
 
     @classmethod
     def checked(cls, labels: AnnotationSet) -> tuple["FilePictures", list[Problem]]:
@@ -41,12 +43,24 @@ class FilePictures:
         kept = [a for a in labels.annotations if id(a) not in gone]
         return cls(_joined(kept), str(labels.source)), [missing_problem(a) for a in missing]
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """This one set."""
+        return ((self.name, len(self)),)
+
     def __len__(self) -> int:
         return len(self.annotations)
 
     def faces(self, index: int) -> Faces:
         """The faces of a picture, without reading it."""
         return self.annotations[index].faces
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """(height, width) of a picture as ``read`` gives it, from its header where that tells; kept. Raises DataError."""
+        if index not in self._shapes:
+            width, height = picture_size(self.annotations[index].path)
+            self._shapes[index] = (height, width)
+        return self._shapes[index]
 
     def read(self, index: int) -> tuple[Picture, Faces]:
         """Picture (H, W, 3), BGR uint8, and its faces. Raises DataError for a picture that cannot be read."""
