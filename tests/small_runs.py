@@ -76,6 +76,7 @@ class Poisoned:
     """Pictures whose labels overflow the loss from the n-th reading on, ``length`` times."""
 
     name = "poisoned"
+    sets = (("poisoned", 16),)
 
     def __init__(self, from_reading: int) -> None:
         self.readings, self.from_reading = 0, from_reading
@@ -93,6 +94,9 @@ class Poisoned:
         return Faces.of([[10, 10, 30, 30]], points)
 
     length = 10**6
+
+    def shape(self, index: int) -> tuple[int, int]:
+        return 64, 64
 
     def read(self, index: int) -> tuple[Picture, Faces]:
         faces = self.faces(index)

@@ -293,6 +293,7 @@ class Album:
 
     def __init__(self, pictures: Sequence[Picture | str], faces: Sequence[Faces]) -> None:
         self.pictures, self.labels = pictures, faces
+        self.sets = ((self.name, len(pictures)),)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -306,6 +307,10 @@ class Album:
 
     def faces(self, index: int) -> Faces:
         return self.labels[index]
+
+    def shape(self, index: int) -> tuple[int, int]:
+        height, width = self.read(index)[0].shape[:2]
+        return height, width
 
     def read(self, index: int) -> tuple[Picture, Faces]:
         picture = self.pictures[index]
