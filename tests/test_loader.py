@@ -41,7 +41,8 @@ class Pictures:
     ) -> None:
         self.name = "noise"
         self.sets = (("noise", count),)
-        self.count, self.broken, self.side = count, set(broken), side
+        self.count, self.broken, self.side = count, {*broken, *shapeless}, side
+        self.shapeless = set(shapeless)
         self.reads: list[int] = []
 
     def __len__(self) -> int:
@@ -55,11 +56,6 @@ class Pictures:
     def faces(self, index: int) -> Faces:
         assert 0 <= index < self.count
         return Faces.of([[index % 9, 2, index % 9 + 20, 30]] * (index % 3), weights=[1.0] * (index % 3))
-
-    def shape(self, index: int) -> tuple[int, int]:
-        if index in self.broken:
-            raise DataError(f"picture {index} is broken", "mend it")
-        return self.side, self.side
 
     def read(self, index: int) -> tuple[Picture, Faces]:
         self.reads.append(index)
@@ -333,10 +329,11 @@ def test_the_same_samples_come_from_memory() -> None:
 
 def test_broken_pictures_are_not_kept_and_still_named() -> None:
     cached = CachedPictures(Pictures(5, broken=(2,)), 1.0)
-    for look in (cached.read, cached.shape):
-        with pytest.raises(DataError, match="picture 2 is broken"):
-            look(2)
-    assert TrainingPictures(cached, PLAIN, 0)[Key(0, 0, 2, 40)][2] == ["picture 2 is broken"]
+    with pytest.raises(DataError, match="picture 2 is broken"):
+        cached.read(2)
+    with pytest.raises(DataError, match="picture 2 is broken"):
+        CachedPictures(Pictures(5, shapeless=(2,)), 1.0).shape(2)
+    assert training(cached, PLAIN, 0)[Key(0, 0, 2, 40)][2] == ["picture 2 is broken"]
 
 
 def kept_bytes(cached: CachedPictures) -> int:
