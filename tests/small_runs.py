@@ -95,9 +95,6 @@ class Poisoned:
 
     length = 10**6
 
-    def shape(self, index: int) -> tuple[int, int]:
-        return 64, 64
-
     def read(self, index: int) -> tuple[Picture, Faces]:
         faces = self.faces(index)
         self.readings += 1

@@ -308,10 +308,6 @@ class Album:
     def faces(self, index: int) -> Faces:
         return self.labels[index]
 
-    def shape(self, index: int) -> tuple[int, int]:
-        height, width = self.read(index)[0].shape[:2]
-        return height, width
-
     def read(self, index: int) -> tuple[Picture, Faces]:
         picture = self.pictures[index]
         if isinstance(picture, str):
