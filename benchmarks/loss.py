@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from featherface_core.coding import encode, encode_points
 from featherface_core.data.annotation import Faces
-from featherface_core.losses import MultiBoxLoss, encode, encode_points
+from featherface_core.losses import MultiBoxLoss
 from featherface_core.recipe import LossConfig
 from featherface_core.targets import Targets, anchors_of
 

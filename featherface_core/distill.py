@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featherface_core.losses import LossTerms, Outputs, decode, iou_of
+from featherface_core.assignment import rows_where
+from featherface_core.coding import decode, iou_of
+from featherface_core.losses import LossTerms, Outputs
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.recipe import DistillConfig, FeatureLoss
 from featherface_core.targets import Targets, anchors_of
@@ -95,28 +97,26 @@ class DistillationLoss:
         c, matches = self.config, labelled.matches
         regressions, logits, landmarks = (output.float().flatten(0, 1) for output in outputs)
         believed = view.margin.sigmoid() >= c.believes
-        faces = believed.clone()
-        faces[matches.positive] = True
-        matters = faces.clone()
-        matters[labelled.negative] = True
-        chosen = torch.nonzero(matters).flatten()
+        faces = believed | matches.taken
+        chosen, matters = rows_where(faces | labelled.negative, len(faces))
 
         anchors = anchors_of(height, width, str(logits.device))
         matched = anchors[matches.positive % len(anchors)]
         seen, _ = iou_of(decode(view.regressions[matches.positive], matched), targets.boxes[matches.face])
-        agreed = matches.positive[believed[matches.positive] & (seen >= c.agree_iou)]
-        counts = self.share(torch.stack((faces.sum(), torch.tensor(len(agreed), device=logits.device))).float())
+        agreed = matches.valid & believed[matches.positive] & (seen >= c.agree_iou)
+        counts = self.share(torch.stack((faces.sum(), agreed.sum())).float())
 
         margin = (logits[:, 1] - logits[:, 0])[chosen]
-        score = softened_kl(margin, view.margin[chosen], c.temperature).sum() / counts[0]
+        score = (softened_kl(margin, view.margin[chosen], c.temperature) * matters).sum() / counts[0]
         terms = {"teacher/score": c.score * score}
         for name, weight, beta, mine, theirs in (
             ("box", c.box, self.box_beta, regressions, view.regressions),
             ("landmark", c.landmark, self.landmark_beta, landmarks, view.landmarks),
         ):
-            terms[f"teacher/{name}"] = (
-                weight * F.smooth_l1_loss(mine[agreed], theirs[agreed], reduction="sum", beta=beta) / counts[1]
+            apart = F.smooth_l1_loss(mine[matches.positive], theirs[matches.positive], reduction="none", beta=beta).sum(
+                1
             )
+            terms[f"teacher/{name}"] = weight * (apart * agreed).sum() / counts[1]
         if c.features != "none" and c.feature:
             levels = [
                 feature_loss(mine.float(), theirs.float(), c.features)

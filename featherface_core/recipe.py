@@ -15,7 +15,8 @@ from featherface_core.errors import ConfigError
 
 CropKind = Literal["official", "jitter", "face-size", "collage", "mixture", "none"]
 ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
-BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou"]
+BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou", "eiou"]
+AssignKind = Literal["iou", "atss", "simota"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
 AmpKind = Literal["auto", "off", "bf16", "fp16"]
 TeacherKind = Literal["auto", "torch", "onnxruntime"]
@@ -114,21 +115,32 @@ class AugmentConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """MultiBoxLoss (SSD, Liu et al. 2016; RetinaFace, Deng et al. 2020).
 
-    iou: an anchor from this overlap on is positive. negatives: mined hardest ones per positive. background: hardest
-    negatives of a picture without faces. ignore_iou: anchors from this overlap with an ignored face on train nothing.
+    assign: which anchors learn a face: ``iou``, those from the overlap ``iou`` on, and the best one (SSD); ``atss``, of the
+    ``atss_k`` nearest of each level and size those that overlap it more than usual (Zhang et al. 2020); ``simota``, those whose
+    predictions cost least (YOLOX, Ge et al. 2021). ignore_iou: anchors from this overlap with an ignored face on train
+    nothing. per_face: each positive weighs (number of its face's positives)^-per_face: 0.5 softens what large faces have more
+    of, 1 lets all faces weigh the same. most_per_face: positives of a face at most, those that overlap it most; the rest
+    train nothing; 0 for no limit.
+    negatives: mined hardest ones per positive. background: hardest negatives of a picture without faces.
     box, cls, landmark: weights of the three terms. box_beta, landmark_beta: error, of encoded values, at which smooth L1
     turns from a square into a straight line, for labels and teacher; a small one keeps pulling at small errors.
     classification: ``cross-entropy`` over positives and mined negatives, ``focal`` (Lin et al. 2017) or ``quality-focal``
-    (Li et al. 2020; the target of a positive is its IoU) over all anchors. regression: ``smooth-l1`` on encoded boxes, or
-    1 - IoU, DIoU or CIoU (Zheng et al. 2020) on decoded ones.
+    (Li et al. 2020; the target of a positive is the IoU of its predicted box) over all anchors. prior: score that a new class
+    head gives to everything where a focal loss trains it (Lin et al. 2017, section 4.1), so that the many negatives do not
+    drown the first steps. regression: ``smooth-l1`` on encoded boxes, or 1 - IoU, DIoU, CIoU (Zheng et al. 2020) or EIoU
+    (Zhang et al. 2021) on decoded ones.
     """
 
+    assign: AssignKind = "iou"
     iou: float = 0.35
+    atss_k: int = 9
     ignore_iou: float = 0.25
+    per_face: float = 0.0
+    most_per_face: int = 0
     negatives: int = 7
     background: int = 21
     box: float = 2.0
@@ -137,15 +149,21 @@ class LossConfig:
     box_beta: float = 1.0
     landmark_beta: float = 1.0
     classification: ClassLoss = "cross-entropy"
+    prior: float = 0.01
     regression: BoxLoss = "smooth-l1"
 
     def __post_init__(self) -> None:
+        check_choice("loss.assign", self.assign, AssignKind)
         check_choice("loss.classification", self.classification, ClassLoss)
         check_choice("loss.regression", self.regression, BoxLoss)
         check_range("loss.iou", self.iou, 0.1, 0.9)
+        check_range("loss.atss_k", self.atss_k, 1, 25)
         check_range("loss.ignore_iou", self.ignore_iou, 0.05, 1.0)
+        check_range("loss.per_face", self.per_face, 0.0, 1.0)
+        check_range("loss.most_per_face", self.most_per_face, 0, 10_000)
         check_range("loss.negatives", self.negatives, 1, 1000)
         check_range("loss.background", self.background, 0, 10_000)
+        check_range("loss.prior", self.prior, 1e-6, 0.5)
         for name in ("box", "cls", "landmark"):
             check_range(f"loss.{name}", getattr(self, name), 0.0, 100.0)
         for name in ("box_beta", "landmark_beta"):

@@ -78,12 +78,13 @@ def test_scores_are_taught_where_it_matters_alone() -> None:
     labelled = MultiBoxLoss(LossConfig())(outputs, targets, SIDE, SIDE)
     seen = view()
     unlabelled = 100  # an anchor that the teacher believes in, though no label says so
-    assert unlabelled not in [*labelled.negative.tolist(), PLACE]
+    mined = torch.nonzero(labelled.negative).flatten().tolist()
+    assert unlabelled not in [*mined, PLACE]
     seen.margin[unlabelled] = 5.0
     taught = DistillationLoss(DistillConfig(features="none"))(outputs, [], seen, targets, labelled, SIDE, SIDE)
     taught["teacher/score"].backward()
     moved = torch.nonzero(outputs[1].grad[0].abs().sum(1)).flatten().tolist()
-    assert sorted(moved) == sorted([PLACE, unlabelled, *labelled.negative.tolist()])
+    assert sorted(moved) == sorted([PLACE, unlabelled, *mined])
 
 
 def test_boxes_are_taught_where_teacher_and_label_agree() -> None:

@@ -122,6 +122,10 @@ class PictureSource(Protocol):
         """The faces of a picture, without reading it where that is possible."""
         ...
 
+    def shape(self, index: int) -> tuple[int, int]:
+        """(height, width) of a picture, as ``read`` gives it. Raises DataError for one that cannot be read."""
+        ...
+
     def read(self, index: int) -> tuple[Picture, Faces]:
         """Picture (H, W, 3), BGR uint8, and its faces. Raises DataError for a picture that cannot be read."""
         ...

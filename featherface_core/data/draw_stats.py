@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from featherface_core.data.annotation import Picture
-from featherface_core.data.reports import Bin, DataStatsReport
+from featherface_core.data.reports import Bin, DataStatsReport, SeenReport
 
 WIDTH, PANEL_HEIGHT, TOP = 1280, 400, 64  # pixels
 _FINE = 2  # drawn this much larger and averaged down, for smooth letters
@@ -53,6 +53,23 @@ def draw_stats(report: DataStatsReport) -> Picture:
         _draw(canvas, sizes, 0, y, 660)
         _draw(canvas, spread, 660, y, WIDTH - 660)
     small = cv2.resize(canvas, (WIDTH, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def draw_seen(report: SeenReport) -> Picture:
+    """Histograms of the faces that a recipe shows and of the anchors that learn them: BGR uint8 (464, 1280, 3)."""
+    canvas = np.full(((TOP + PANEL_HEIGHT) * _FINE, WIDTH * _FINE, 3), _PAPER, np.uint8)
+    faces, positives = (sum(counts) for counts in zip(*((b.faces, b.positives) for b in report.bins), strict=True))
+    title = f"{report.data}: {report.pictures:,} pictures of {report.size} px as the network sees them"
+    _text(canvas, _ascii(title, 100), 40, 42, 0.8)
+    labels = tuple((i, f"{b.low:g}") for i, b in enumerate(report.bins))
+    sides = "square root of the box's area in pixels of the network's input, ignored faces left out"
+    shown = tuple(Bin(b.low, b.high, b.faces, b.share) for b in report.bins)
+    learnt = tuple(Bin(b.low, b.high, b.positives, b.positive_share) for b in report.bins)
+    _draw(canvas, _Panel(f"{faces:,} faces by size", sides, "faces", shown, labels), 0, TOP, WIDTH // 2)
+    title = f"{positives:,} positive anchors ({report.assign}) by their face's size"
+    _draw(canvas, _Panel(title, sides, "anchors", learnt, labels), WIDTH // 2, TOP, WIDTH // 2)
+    small = cv2.resize(canvas, (WIDTH, TOP + PANEL_HEIGHT), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from featherface_core.data import yolo
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces, Picture, Problem, concatenate
 from featherface_core.data.labels import find_labels, read_labels
+from featherface_core.data.picture_size import picture_size
 from featherface_core.errors import DataError
 from featherface_core.pictures import read_picture
 
@@ -22,6 +23,7 @@ class FilePictures:
     def __init__(self, annotations: Sequence[Annotation], name: str) -> None:
         self.annotations = tuple(annotations)
         self.name = name
+        self._shapes: dict[int, tuple[int, int]] = {}
 
     @classmethod
     def checked(cls, labels: AnnotationSet) -> tuple["FilePictures", list[Problem]]:
@@ -47,6 +49,13 @@ class FilePictures:
     def faces(self, index: int) -> Faces:
         """The faces of a picture, without reading it."""
         return self.annotations[index].faces
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """(height, width) of a picture, from its header where that is possible. Raises DataError."""
+        if index not in self._shapes:
+            width, height = picture_size(self.annotations[index].path)
+            self._shapes[index] = (height, width)
+        return self._shapes[index]
 
     def read(self, index: int) -> tuple[Picture, Faces]:
         """Picture (H, W, 3), BGR uint8, and its faces. Raises DataError for a picture that cannot be read."""

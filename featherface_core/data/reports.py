@@ -124,3 +124,41 @@ class DataStatsReport:
     sets: tuple[SetStats, ...]
     seconds: float
     drawn: str | None = None
+
+
+@dataclass(frozen=True)
+class SeenBin:
+    """Faces of ``low`` up to ``high`` pixels (None: no limit) that training shows, and the anchors that learn them.
+
+    share: of all faces that count. positive_share: of all positive anchors. positives_per_face: their number a face.
+    """
+
+    low: float
+    high: float | None
+    faces: int
+    share: float
+    positives: int
+    positive_share: float
+    positives_per_face: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenReport:
+    """What a recipe shows the network: ``pictures`` of its first plans, at ``size`` pixels.
+
+    Sizes are square roots of boxes' areas in pixels of the network's input. ignored: share of all faces that train nothing.
+    empty: share of pictures without a face that counts. faces_per_picture: that count. assign: how anchors are given faces.
+    untrained: whether the assignment asked a network that has learnt nothing yet. drawn: the picture of it, or None.
+    """
+
+    data: str
+    pictures: int
+    size: int
+    assign: str
+    untrained: bool
+    faces_per_picture: float
+    ignored: float
+    empty: float
+    bins: tuple[SeenBin, ...]
+    seconds: float
+    drawn: str | None = None

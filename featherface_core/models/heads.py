@@ -1,5 +1,7 @@
 """Detection heads: 1x1 convolutions from one level's features to its anchors' scores, boxes and landmarks."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -38,3 +40,17 @@ class Heads(nn.ModuleList):
         outputs = [head(f) for f, head in zip(levels, self, strict=True)]
         boxes, classes, landmarks = (torch.cat([level[i] for level in outputs], 1) for i in range(3))
         return boxes, classes if self.training else classes.softmax(-1), landmarks
+
+
+@torch.no_grad()
+def set_prior(heads: Heads, prior: float) -> None:
+    """Let untrained heads give each anchor a softmax face score of ``prior`` (0 to 1), but for what their weights add.
+
+    Lin et al. 2017, "Focal loss", section 4.1: without it the negatives' loss, summed over all anchors, drowns the first steps.
+    """
+    odds = math.log(prior / (1 - prior))
+    for head in heads:
+        assert isinstance(head, LevelHead)
+        assert head.classes.bias is not None
+        # background, face, background, face
+        head.classes.bias.copy_(torch.tensor([-odds / 2, odds / 2]).repeat(ANCHORS_PER_CELL))

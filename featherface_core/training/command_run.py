@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from featherface_core.checkpoint import (
     Weights,
@@ -18,6 +19,7 @@ from featherface_core.data.open import SYNTHETIC, open_data
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note, Plan, RunEvent, RunListener
 from featherface_core.models.featherface import FeatherFace
+from featherface_core.models.heads import Heads, set_prior
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.params import measure
 from featherface_core.recipe import Recipe
@@ -119,13 +121,14 @@ class CommandRun:
         """The network to be trained in ``folder``, at its start, and the start in words; its checkpoint overrides both."""
         model = build_model(resolve_model(self.recipe.model), seed=self.recipe.seed)
         init = self.recipe.init
-        if init == "random" or (self.where.resume and folder.last.is_file()):
+        if self.where.resume and folder.last.is_file():
             return model, f"random (seed {self.recipe.seed})"
         if init == "teacher":
             assert teacher is not None
             state = {name: t.detach().cpu() for name, t in teacher.state_dict().items()}
-            return model, start_from(model, state, teacher.config, "the teacher", backbone_only=True)
-        return model, load_start(model, init)
+            start = start_from(model, state, teacher.config, "the teacher", backbone_only=True)
+            return _with_prior(model, self.recipe), start
+        return _started(model, self.recipe)
 
     def teacher(self, config: ModelConfig, given: Weights | None, epochs: int) -> tuple[FeatherFace, NetworkRow, str]:
         """The trained teacher, from its file or from a run of its own first, with its row of the report."""
@@ -149,7 +152,7 @@ class CommandRun:
         )
         self.on_event(Note(f"no teacher weights are named: a {config.name} is trained first (epochs: {recipe.epochs})"))
         model = build_model(config, seed=recipe.seed)
-        start = f"random (seed {recipe.seed})" if recipe.init == "random" else load_start(model, recipe.init)
+        model, start = _started(model, recipe)
         report = self.part("teacher", model, start, LabelsTask(recipe.loss, self.processes), recipe)
         trained = load_model(RunFolder(self.folder.path / "teacher").best, device=str(self.device))
         return trained, report.network, report.protocol
@@ -238,6 +241,29 @@ class CommandRun:
     def tell_plan(self, role: str, rows: list[tuple[str, str]]) -> None:
         """Say what is going to be done."""
         self.on_event(Plan(role, tuple(rows)))
+
+
+def _started(model: FeatherFace, recipe: Recipe) -> tuple[FeatherFace, str]:
+    """``model``, fresh from ``recipe.seed``, at the recipe's start, and the start in words."""
+    if recipe.init == "random":
+        return _with_prior(model, recipe), f"random (seed {recipe.seed})"
+    fresh = [weight.clone() for weight in _class_weights(model)]
+    start = load_start(model, recipe.init)
+    if all(torch.equal(old, new) for old, new in zip(fresh, _class_weights(model), strict=True)):
+        model = _with_prior(model, recipe)
+    return model, start
+
+
+def _with_prior(model: FeatherFace, recipe: Recipe) -> FeatherFace:
+    """``model``, whose class heads are untrained; for a focal loss they start at its prior."""
+    if recipe.loss.classification != "cross-entropy":
+        assert isinstance(model.heads, Heads)
+        set_prior(model.heads, recipe.loss.prior)
+    return model
+
+
+def _class_weights(model: FeatherFace) -> list[Tensor]:
+    return [t for name, t in model.heads.state_dict().items() if name.endswith("classes.weight")]
 
 
 def _row(

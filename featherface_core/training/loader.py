@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.data.augment.paint import paint
+from featherface_core.data.augment.plan import Plan
 from featherface_core.data.augment.planner import Planner, UnreadableError
 from featherface_core.errors import DataError, FeatherFaceError, first_line
 from featherface_core.events import Listener, Progress, ignore
@@ -52,19 +53,35 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
         self.planner = Planner(source, recipe.augment, recipe.size)
 
     def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]]:
+        """The picture (S, S, 3), its faces, and what was wrong with pictures that are not in it."""
         problems: dict[int, str] = {}
         while True:
+            plan, _ = self.plan(key, problems)
             try:
-                rng = np.random.default_rng((self.seed, key.epoch, key.place, 2))
-                plan = self.planner.plan(key.index, key.size, rng, frozenset(problems))
                 return paint(plan, self._read), plan.faces, list(problems.values())
             except UnreadableError as problem:
-                problems[problem.index] = problem.message
-                if len(problems) >= min(UNREADABLE_AT_ONCE, len(self.source)):
-                    raise DataError(
-                        f"{len(problems)} pictures of one plan cannot be read, the first: {next(iter(problems.values()))}",
-                        "look into the data with: featherface data check",
-                    ) from None
+                self._note(problem, problems)
+
+    def plan(self, key: Key, problems: dict[int, str] | None = None) -> tuple[Plan, dict[int, str]]:
+        """The plan behind a key, and what is wrong with pictures that others take the place of, by index.
+
+        problems: those known so far; it is added to.
+        """
+        problems = {} if problems is None else problems
+        while True:
+            rng = np.random.default_rng((self.seed, key.epoch, key.place, 2))
+            try:
+                return self.planner.plan(key.index, key.size, rng, frozenset(problems)), problems
+            except UnreadableError as problem:
+                self._note(problem, problems)
+
+    def _note(self, problem: UnreadableError, problems: dict[int, str]) -> None:
+        problems[problem.index] = problem.message
+        if len(problems) >= min(UNREADABLE_AT_ONCE, len(self.source)):
+            raise DataError(
+                f"{len(problems)} pictures of one plan cannot be read, the first: {next(iter(problems.values()))}",
+                "look into the data with: featherface data check",
+            ) from None
 
     def _read(self, index: int) -> Picture:
         try:
@@ -116,6 +133,11 @@ class CachedPictures:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """(height, width) of a picture."""
+        picture = self.kept[index]
+        return self.source.shape(index) if picture is None else (picture.shape[0], picture.shape[1])
 
     def read(self, index: int) -> tuple[Picture, Faces]:
         """As the source's; faces are always the source's own."""

@@ -44,6 +44,10 @@ class SyntheticFaces:
         """The faces of a picture, without drawing it. Raises IndexError for an index below 0 or beyond the last."""
         return faces_of(self._people(index), self.size)
 
+    def shape(self, index: int) -> tuple[int, int]:
+        """(height, width): (size, size) for all."""
+        return self.size, self.size
+
     def read(self, index: int) -> tuple[Picture, Faces]:
         """Picture (size, size, 3), BGR uint8, and its faces: the same for the same seed, index and size, always.
 

@@ -1,0 +1,113 @@
+"""What a recipe shows the network, in numbers: faces by size, and the anchors that learn them."""
+
+import time
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featherface_core.assignment import Predictions, match
+from featherface_core.checkpoint import load_start
+from featherface_core.data.annotation import Faces, PictureSource
+from featherface_core.data.reports import SeenBin, SeenReport
+from featherface_core.data.stats import face_sizes
+from featherface_core.events import Listener, Progress, ignore
+from featherface_core.models.featherface import FeatherFace
+from featherface_core.models.variants import build_model, resolve_model
+from featherface_core.recipe import Recipe
+from featherface_core.targets import Targets
+from featherface_core.training.loader import TrainingPictures, collate
+from featherface_core.training.order import Key, Order
+
+EDGES = (0.0, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)  # pixels
+
+
+def seen(source: PictureSource, recipe: Recipe, count: int, on_event: Listener = ignore) -> SeenReport:
+    """Plan the first ``count`` pictures of the recipe's run over ``source`` and count what they show.
+
+    SimOTA gives anchors by what a network predicts: there the pictures are painted too, and shown to the network as
+    ``recipe.init`` starts it. Raises DataError and ConfigError as training does.
+    """
+    start = time.perf_counter()
+    pictures = TrainingPictures(source, recipe)
+    order = Order.of(recipe, len(source))
+    keys = list(islice(chain.from_iterable(order), count))
+    model = _network(recipe) if recipe.loss.assign == "simota" else None
+    sizes, positives, ignored, empty, total = [], [], 0, 0, 0
+    for first in range(0, len(keys), recipe.batch_size):
+        some = keys[first : first + recipe.batch_size]
+        for size in sorted({key.size for key in some}):
+            batch = [key for key in some if key.size == size]
+            faces, each = _learnt(pictures, batch, recipe, model)
+            for one in faces:
+                total += len(one)
+                ignored += int(one.ignored.sum())
+                empty += bool(one.ignored.all())
+            sizes.append(np.concatenate([face_sizes(one) for one in faces]))
+            positives.append(np.where(np.concatenate([one.ignored for one in faces]), -1, each))
+        on_event(Progress(first + len(some), len(keys), "plans"))
+    side, anchors = np.concatenate(sizes), np.concatenate(positives)
+    counted = anchors >= 0
+    return SeenReport(
+        data=source.name,
+        pictures=len(keys),
+        size=recipe.size,
+        assign=recipe.loss.assign,
+        untrained=model is not None and recipe.init == "random",
+        faces_per_picture=float(counted.sum()) / max(1, len(keys)),
+        ignored=ignored / max(1, total),
+        empty=empty / max(1, len(keys)),
+        bins=_bins(side[counted], anchors[counted]),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def with_drawing(report: SeenReport, path: Path) -> SeenReport:
+    """Draw the histograms into ``path`` and note it in the report. Raises DataError."""
+    from featherface_core.data.draw_stats import draw_seen
+    from featherface_core.pictures import write_picture
+
+    write_picture(path, draw_seen(report))
+    return replace(report, drawn=str(path))
+
+
+def _learnt(
+    pictures: TrainingPictures, keys: list[Key], recipe: Recipe, model: FeatherFace | None
+) -> tuple[list[Faces], NDArray[np.int64]]:
+    """The faces of each plan, and how many anchors learn each of them all."""
+    size = keys[0].size
+    predictions = None
+    if model is None:
+        faces = [pictures.plan(key)[0].faces for key in keys]
+    else:
+        samples = [pictures[key] for key in keys]
+        faces = [one for _, one, _ in samples]
+        pixels = collate(samples).network_input(torch.device("cpu"))
+        with torch.no_grad():
+            regressions, scores, _ = (t.flatten(0, 1) for t in model(pixels))
+        odds = scores.clamp(min=1e-12).log()
+        predictions = Predictions(regressions, odds[:, 1] - odds[:, 0])
+    matches = match(Targets.of(faces), size, size, recipe.loss, predictions)
+    learnt = matches.face[matches.valid].numpy()
+    return faces, np.bincount(learnt, minlength=sum(map(len, faces)))
+
+
+def _network(recipe: Recipe) -> FeatherFace:
+    model = build_model(resolve_model(recipe.model), seed=recipe.seed)
+    if recipe.init not in ("random", "teacher"):
+        load_start(model, recipe.init)
+    return model.eval()
+
+
+def _bins(sizes: NDArray[np.float64], anchors: NDArray[np.int64]) -> tuple[SeenBin, ...]:
+    place = np.digitize(sizes, EDGES[1:])
+    made = []
+    for i, low in enumerate(EDGES):
+        faces, positives = int((place == i).sum()), int(anchors[place == i].sum())
+        high = EDGES[i + 1] if i + 1 < len(EDGES) else None
+        share, of_anchors = faces / max(1, len(sizes)), positives / max(1, int(anchors.sum()))
+        made.append(SeenBin(low, high, faces, share, positives, of_anchors, positives / max(1, faces)))
+    return tuple(made)
