@@ -76,6 +76,7 @@ class Poisoned:
     """Pictures whose labels overflow the loss from the n-th reading on, ``length`` times."""
 
     name = "poisoned"
+    sets = (("poisoned", 16),)
 
     def __init__(self, from_reading: int) -> None:
         self.readings, self.from_reading = 0, from_reading

@@ -109,10 +109,15 @@ def test_file_pictures(tmp_path: Path) -> None:
     pictures, problems = FilePictures.checked(labels)
     source: PictureSource = pictures
     assert (len(source), source.name) == (2, str(tmp_path / "label.txt"))
+    assert source.sets == ((source.name, 2),)
     picture, faces = source.read(0)
     assert (picture.shape, int(picture.max())) == ((10, 20, 3), 7)
     assert faces.boxes.tolist() == [[1, 2, 4, 6]]
     assert [(p.kind, p.severity) for p in problems] == [("missing-picture", "error")]
     assert "2 faces lost" in problems[0].what
-    with pytest.raises(DataError, match="is empty"):
-        source.read(1)
+    assert source.shape(0) == (10, 20)
+    for look in (source.read, source.shape):
+        with pytest.raises(DataError, match="is empty"):
+            look(1)
+    (tmp_path / "images" / "a.png").unlink()
+    assert source.shape(0) == (10, 20)  # found once

@@ -43,6 +43,11 @@ class FilePictures:
         kept = [a for a in labels.annotations if id(a) not in gone]
         return cls(_joined(kept), str(labels.source)), [missing_problem(a) for a in missing]
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """This one set."""
+        return ((self.name, len(self)),)
+
     def __len__(self) -> int:
         return len(self.annotations)
 
@@ -51,7 +56,7 @@ class FilePictures:
         return self.annotations[index].faces
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture, from its header where that is possible. Raises DataError."""
+        """(height, width) of a picture as ``read`` gives it, from its header where that tells; kept. Raises DataError."""
         if index not in self._shapes:
             width, height = picture_size(self.annotations[index].path)
             self._shapes[index] = (height, width)

@@ -131,11 +131,16 @@ class CachedPictures:
                 if full:
                     break
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """As the source's."""
+        return self.source.sets
+
     def __len__(self) -> int:
         return len(self.source)
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture."""
+        """(height, width) of a picture as ``read`` gives it, from the kept one where it is there. Raises DataError."""
         picture = self.kept[index]
         return self.source.shape(index) if picture is None else (picture.shape[0], picture.shape[1])
 
