@@ -298,13 +298,6 @@ class Album:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def shape(self, index: int) -> tuple[int, int]:
-        picture = self.pictures[index]
-        if isinstance(picture, str):
-            raise DataError(picture)
-        height, width = picture.shape[:2]
-        return height, width
-
     def faces(self, index: int) -> Faces:
         return self.labels[index]
 
