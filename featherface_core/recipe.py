@@ -357,7 +357,8 @@ class Recipe:
     """A training run, but for its data.
 
     model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the
-    teacher's backbone); or a file: the ImageNet backbone, or weights of any variant, of which what fits is taken. epochs.
+    teacher's backbone); or a file, or a name that ships (``v2``): the ImageNet backbone, or weights of any variant, of which
+    what fits is taken. epochs.
     pictures_per_epoch: 0 for each once. repeats: times that a batch is trained on, a few steps apart, so that it is made,
     and looked at by a teacher, once for so many steps (data echoing, Choi et al. 2019); an epoch has as many steps as
     ever. batch_size: over all processes. size: side of the square network input in pixels. seed.

@@ -74,7 +74,10 @@ class Best:
     def read(cls, state: Mapping[str, Any]) -> "Best":
         """From a checkpoint; the first ones hold [epoch, AP, recall], and the loss beside it."""
         best = state["best"]
-        return cls(**best) if isinstance(best, dict) else cls(*best, state["best_loss"])
+        if isinstance(best, dict):
+            return cls(**best)
+        epoch, ap, recall = best
+        return cls(epoch, ap, recall, state["best_loss"])
 
 
 @dataclass(frozen=True)
