@@ -29,8 +29,9 @@ def train(
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|random",
-            help="Where to start: the ImageNet backbone, or weights of any variant, of which what fits is taken.",
+            metavar="FILE|v2|random",
+            help="Where to start: the ImageNet backbone, or weights of any variant, of which what fits is taken; v1 and v2 "
+            "are those that ship.",
             rich_help_panel=o.MODEL,
         ),
     ] = None,
@@ -66,7 +67,7 @@ def train(
 
         featherface train --model v2 --data widerface/ --init mobilenetV1X0.25_pretrain.tar
 
-        featherface train --model v1 --data widerface/ --recipe recipes/cpu.yaml --epochs 10
+        featherface train --model v2 --data faces/ --recipe recipes/cpu.yaml --init v2
 
         featherface train --resume runs/v2-train-1
     """
@@ -125,7 +126,7 @@ def distill(
     teacher_weights: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|train",
+            metavar="FILE|v1|train",
             help="Its weights, or train it first, on the same data. Default: those that ship; on drawn faces, and for a "
             "variant that none ship for, train.",
             rich_help_panel="Distillation",
@@ -185,8 +186,8 @@ def distill(
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|teacher|random",
-            help="Where the student starts: a file, the teacher's backbone, or random.",
+            metavar="FILE|v2|teacher|random",
+            help="Where the student starts: a file, weights that ship, the teacher's backbone, or random.",
             rich_help_panel=o.MODEL,
         ),
     ] = None,

@@ -218,12 +218,15 @@ class ValidationConfig:
     """How AP is taken during training. It steers the run; it is not the WIDER FACE benchmark.
 
     every: epochs between validations; the last epoch is always validated. pictures: how many at most, evenly spread over the
-    set, 0 for all. size: long side in pixels that pictures are scaled to, 0 for their own. score, nms, iou: thresholds.
+    set, 0 for all. size: long side in pixels that pictures are scaled to, 0 for their own. small: share of that side at which
+    they are shown a second time, so that small faces count; the mean of both APs chooses the best epoch. 0 for no second
+    time. score, nms, iou: thresholds.
     """
 
     every: int = 1
     pictures: int = 300
     size: int = 640
+    small: float = 1 / 3
     score: float = 0.02
     nms: float = 0.4
     iou: float = 0.5
@@ -233,6 +236,7 @@ class ValidationConfig:
         check_range("validation.pictures", self.pictures, 0, 10_000_000)
         if self.size:
             check_size("validation.size", self.size)
+        check_range("validation.small", self.small, 0.0, 0.999)
         for name in ("score", "nms", "iou"):
             check_range(f"validation.{name}", getattr(self, name), 0.0, 1.0)
 
@@ -353,7 +357,8 @@ class Recipe:
     """A training run, but for its data.
 
     model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the
-    teacher's backbone); or a file: the ImageNet backbone, or weights of any variant, of which what fits is taken. epochs.
+    teacher's backbone); or a file, or a name that ships (``v2``): the ImageNet backbone, or weights of any variant, of which
+    what fits is taken. epochs.
     pictures_per_epoch: 0 for each once. repeats: times that a batch is trained on, a few steps apart, so that it is made,
     and looked at by a teacher, once for so many steps (data echoing, Choi et al. 2019); an epoch has as many steps as
     ever. batch_size: over all processes. size: side of the square network input in pixels. seed.

@@ -107,6 +107,7 @@ BAD = [
     (("train", "--set", "augment.mosiac=1"), 2, "unknown key 'mosiac'"),
     (("train", "--set", "loss.iou=high"), 2, "'high'"),
     (("train", "--init", "nowhere.tar"), 4, "nowhere.tar does not exist"),
+    (("train", "--init", "v3"), 4, "weights file v3 does not exist"),
     (("train", "--data", "nowhere"), 3, "nowhere"),
     (("train", "--data", "synthetic:many"), 2, "'many' is not a number of pictures"),
     (("train", "--resume", "nowhere"), 2, "does not exist"),

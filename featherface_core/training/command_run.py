@@ -25,7 +25,7 @@ from featherface_core.params import measure
 from featherface_core.recipe import Recipe
 from featherface_core.run_folder import RUNS, next_folder
 from featherface_core.training.calibration import calibrate_file
-from featherface_core.training.engine import Engine, Outcome
+from featherface_core.training.engine import Best, Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.order import Order
@@ -142,7 +142,7 @@ class CommandRun:
             if self.processes.first:
                 v = self.recipe.validation
                 result = validate(model, self.held_out, v, self.recipe.loss, self.device, self.on_event)
-                row = replace(row, ap=_number(result.precision.ap), recall=_number(result.precision.recall))
+                row = _with_aps(row, Best.of(0, result))
             return model, self.processes.tell(row), describe(self.recipe.validation, self.held_out)
         recipe = replace(
             self.recipe,
@@ -219,9 +219,9 @@ class CommandRun:
     def _report(
         self, role: str, folder: RunFolder, config: ModelConfig, start: str, recipe: Recipe, outcome: Outcome
     ) -> TrainReport:
-        row = _row(role, config, str(folder.best), start, outcome.epochs, outcome.best_epoch, outcome.seconds)
-        if outcome.best_epoch:
-            row = replace(row, ap=outcome.best_ap, recall=outcome.best_recall)
+        row = _row(role, config, str(folder.best), start, outcome.epochs, outcome.best.epoch, outcome.seconds)
+        if outcome.best.epoch:
+            row = _with_aps(row, outcome.best)
         return TrainReport(
             str(folder.path),
             row,
@@ -283,8 +283,13 @@ def _row(
     )
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _with_aps(row: NetworkRow, best: Best) -> NetworkRow:
+    ap, recall, whole, small = (_number(value) for value in (best.ap, best.recall, best.whole, best.small))
+    return replace(row, ap=ap, recall=recall, ap_whole=whole, ap_small=small)
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def kept_name(name: str) -> str:

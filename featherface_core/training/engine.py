@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,40 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The validation whose weights are kept. epoch 0: none gave an AP. ap, recall, whole, small, loss: see Validation."""
+
+    epoch: int = 0
+    ap: float = -1.0
+    recall: float = 0.0
+    loss: float = math.inf
+    whole: float | None = None
+    small: float | None = None
+
+    @classmethod
+    def of(cls, epoch: int, validation: Validation) -> "Best":
+        """Of the validation after ``epoch``."""
+        whole, small = validation.whole, validation.small
+        return cls(
+            epoch, validation.ap, validation.recall, validation.loss, whole.ap, None if small is None else small.ap
+        )
+
+    @classmethod
+    def read(cls, state: Mapping[str, Any]) -> "Best":
+        """From a checkpoint; the first ones hold [epoch, AP, recall], and the loss beside it."""
+        best = state["best"]
+        if isinstance(best, dict):
+            return cls(**best)
+        epoch, ap, recall = best
+        return cls(epoch, ap, recall, state["best_loss"])
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """How a run ended. best_epoch 0: no validation gave an AP. stopped: why it ended before its last epoch, or ""."""
+    """How a run ended. stopped: why it ended before its last epoch, or ""."""
 
     epochs: int
-    best_epoch: int
-    best_ap: float
-    best_recall: float
+    best: Best
     seconds: float
     stopped: str
     finished: bool
@@ -128,8 +155,7 @@ class Engine:
         self.alpha: float | None = None
         self.step = 0  # optimiser steps taken or skipped, from the beginning of the run
         self.totals = Totals()
-        self.best = (0, -1.0, 0.0)  # epoch, AP, recall
-        self.best_loss = math.inf  # in that validation
+        self.best = Best()
         self.protocol = ""
         self.validation_seconds = 0.0  # of the last one
         self.compiled = Compiled(model) if m.compile else None
@@ -156,7 +182,7 @@ class Engine:
         self.gradients.load_state_dict(state["gradients"])
         self.monitor.load_state_dict(state["monitor"])
         self.step, self.totals = state["step"], Totals(**state["totals"])
-        self.best, self.best_loss = tuple(state["best"]), state["best_loss"]
+        self.best = Best.read(state)
         self.protocol, self.stopped, self.start = state["protocol"], state["stopped"], state["start"]
         if self.processes.first:
             self.monitor.rewind(self.step // self.steps)
@@ -182,8 +208,7 @@ class Engine:
                 "monitor": self.monitor.state_dict(),
                 "step": self.step,
                 "totals": vars(self.totals),
-                "best": list(self.best),
-                "best_loss": self.best_loss,
+                "best": asdict(self.best),
                 "start": self.start,
                 "protocol": self.protocol,
                 "stopped": self.stopped,
@@ -220,7 +245,7 @@ class Engine:
         finished = bool(self.stopped) or done == self.recipe.epochs
         summary = self.monitor.summary()
         seconds = sum(float(record.get("epoch_time") or 0) for record in self.monitor.history)
-        return Outcome(done, *self.best, seconds, self.stopped, finished, self.protocol, summary)
+        return Outcome(done, self.best, seconds, self.stopped, finished, self.protocol, summary)
 
     def _epoch(self, epoch: int, loader: Iterator[Batch], asked: Callable[[], bool]) -> bool:
         """The steps of an epoch; True if the run was asked to stop in the last of them, before that it stops at once."""
@@ -362,20 +387,20 @@ class Engine:
             self.validation_seconds = time.monotonic() - began
             assert validation is not None
             self.protocol = validation.protocol
-            self.task.observe(validation.precision.ap)
+            self.task.observe(validation.ap)
         steps = max(1, t.steps)
         means = {name: value / steps for name, value in t.losses.items()}
         better = False
         if validation is not None:
-            ap, loss = validation.precision.ap, validation.loss
+            ap, loss = validation.ap, validation.loss
             # of equal APs, such as the zeros of the first epochs, the lower loss is better
-            better = ap > self.best[1] or (ap == self.best[1] and loss < self.best_loss)
+            better = ap > self.best.ap or (ap == self.best.ap and loss < self.best.loss)
             if better:
-                self.best, self.best_loss = (epoch, ap, validation.precision.recall), loss
+                self.best = Best.of(epoch, validation)
         if (
             validation is not None
             and recipe.stopping.enabled
-            and self.stopper.should_stop(epoch, validation.loss, validation.precision.ap)
+            and self.stopper.should_stop(epoch, validation.loss, validation.ap)
         ):
             self.stopped = self.stopper.reason
         if self.processes.first:
@@ -386,19 +411,21 @@ class Engine:
                 "unreadable_pictures": float(t.unreadable),
             }
             if validation is not None:
-                extra |= {"val_recall": validation.precision.recall, "val_time": self.validation_seconds}
+                extra |= {"val_recall": validation.recall, "val_time": self.validation_seconds}
+                if validation.small is not None:
+                    extra |= {"val_map_whole": validation.whole.ap, "val_map_small": validation.small.ap}
             self.monitor.log_epoch_metrics(
                 epoch=epoch,
                 train_loss=sum(means.values()) if t.steps else math.nan,
                 val_loss=validation.loss if validation else None,
-                val_map=validation.precision.ap if validation else None,
+                val_map=validation.ap if validation else None,
                 learning_rate=self.rate.at(self.step - 1),
                 grad_stats=self.gradients.stats(),
                 alpha=self.alpha,
                 epoch_time=t.seconds + (self.validation_seconds if validation else 0.0),
                 extra=extra,
             )
-            if better or ((last or self.stopped) and self.best[0] == 0):
+            if better or ((last or self.stopped) and self.best.epoch == 0):
                 self._save_best(epoch, validation)
             if self.curves is not None:
                 self.curves.add(self.monitor.history[-1])
@@ -427,7 +454,7 @@ class Engine:
     def _save_best(self, epoch: int, validation: Validation | None) -> None:
         notes = {"epoch": str(epoch), "start": self.start, "seed": str(self.recipe.seed), "run": self.name}
         if validation is not None:
-            notes |= {"ap": f"{validation.precision.ap:.6f}", "protocol": validation.protocol}
+            notes |= validation.notes()
         save_weights(self.folder.best, self.average.state, self.config, notes)
 
 

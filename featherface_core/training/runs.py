@@ -67,13 +67,14 @@ def distill(
 ) -> DistillReport:
     """Train ``recipe.model`` by the network ``teacher`` and return how they, and the control, compare.
 
-    teacher: a variant's name or YAML file. teacher_weights: its weights; None trains one first, on the same data, for
-    ``teacher_epochs`` epochs (0: as many as the student). control: train the student's network without a teacher too, with
-    the same start, seed, data and epochs. Raises as ``train`` does, and WeightsError for weights of another network.
+    teacher: a variant's name or YAML file. teacher_weights: its weights, a file or a name that ships; None trains one first,
+    on the same data, for ``teacher_epochs`` epochs (0: as many as the student). control: train the student's network without
+    a teacher too, with the same start, seed, data and epochs. Raises as ``train`` does, and WeightsError for weights of
+    another network.
     """
     kept = {
         "teacher": kept_name(teacher),
-        "teacher_weights": str(teacher_weights.resolve()) if teacher_weights else None,
+        "teacher_weights": kept_name(str(teacher_weights)) if teacher_weights else None,
         "control": control,
         "teacher_epochs": teacher_epochs,
     }
