@@ -20,7 +20,7 @@ FOCAL = LossConfig(classification="quality-focal", prior=0.02)
 
 
 def biases(model: FeatherFace) -> set[float]:
-    """Of background minus face, over all anchors."""
+    """Face minus background, of all anchors."""
     rows = [head.classes.bias.view(-1, 2) for head in model.heads]  # type: ignore[attr-defined]
     return {round(float(face - background), 4) for background, face in torch.cat(rows).tolist()}
 
