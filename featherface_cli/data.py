@@ -101,9 +101,9 @@ def convert(
 
 @data_app.command()
 def stats(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="As for check; or the word synthetic, for the embedded drawn faces."),
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="As for check; or the word synthetic, for the embedded drawn faces."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.png", help="Also draw the histograms.")
@@ -118,6 +118,8 @@ def stats(
 
         featherface data stats widerface/ --out histograms.png
 
+        featherface data stats faces/ more/
+
         featherface data stats synthetic
     """
     from featherface_cli import render_data
@@ -126,7 +128,7 @@ def stats(
     from featherface_core.data.stats import data_stats, with_drawing
 
     with progress_bar("stats", quiet or as_json) as on_event:
-        report = data_stats(path, count, on_event=on_event)
+        report = data_stats(paths, count, on_event=on_event)
     if out is not None:
         report = with_drawing(report, out)
     print_json(report, "data stats") if as_json else render_data.show_stats(report)
@@ -134,7 +136,9 @@ def stats(
 
 @data_app.command()
 def preview(
-    data: Annotated[str, typer.Argument(metavar="DIR|synthetic", help="As for train --data.")],
+    data: Annotated[
+        list[str], typer.Argument(metavar="DIR|synthetic...", help="As for train --data; several are joined.")
+    ],
     recipe: Annotated[
         Path | None,
         typer.Option(

@@ -359,7 +359,9 @@ class Recipe:
     model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the
     teacher's backbone); or a file, or a name that ships (``v2``): the ImageNet backbone, or weights of any variant, of which
     what fits is taken. epochs.
-    pictures_per_epoch: 0 for each once. repeats: times that a batch is trained on, a few steps apart, so that it is made,
+    pictures_per_epoch: 0 for each once, or as often as set_weights say. set_weights: how often a picture of each joined data
+    set comes in an epoch, in the order in which they are named; 1.5 is once, and once more by a chance of a half; none for
+    once each. repeats: times that a batch is trained on, a few steps apart, so that it is made,
     and looked at by a teacher, once for so many steps (data echoing, Choi et al. 2019); an epoch has as many steps as
     ever. batch_size: over all processes. size: side of the square network input in pixels. seed.
     """
@@ -368,6 +370,7 @@ class Recipe:
     init: str = "random"
     epochs: int = 100
     pictures_per_epoch: int = 0
+    set_weights: tuple[float, ...] = ()
     repeats: int = 1
     batch_size: int = 32
     size: int = 640
@@ -384,6 +387,10 @@ class Recipe:
     def __post_init__(self) -> None:
         check_range("--epochs", self.epochs, 1, 1_000_000)
         check_range("pictures_per_epoch", self.pictures_per_epoch, 0, 1_000_000_000)
+        for weight in self.set_weights:
+            check_range("set_weights", weight, 0.0, 1000.0)
+        if self.set_weights and not any(self.set_weights):
+            raise ConfigError(f"set_weights {list(self.set_weights)} show no picture at all", "let one be above 0")
         check_range("repeats", self.repeats, 1, 100)
         check_range("--batch-size", self.batch_size, 1, 65_536)
         check_range("--seed", self.seed, 0, 2**31 - 1)

@@ -1,10 +1,12 @@
-"""Several data sets as one source of pictures."""
+"""Several data sets as one source of pictures, and what they are called in it."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import PurePath
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource
+from featherface_core.errors import ConfigError
 
 
 class JoinedPictures:
@@ -44,3 +46,21 @@ class JoinedPictures:
         """Picture (H, W, 3), BGR uint8, and its faces, as its set gives them. Raises DataError."""
         number, within = self.place(index)
         return self.parts[number].read(within)
+
+
+def set_names(places: Sequence[PurePath]) -> list[str]:
+    """A name for each of different places: the shortest end of its path that no other has. Raises ConfigError for equal ones.
+
+    >>> set_names([PurePath("/a/faces"), PurePath("/b/train"), PurePath("/c/train")])
+    ['faces', 'b/train', 'c/train']
+    """
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise ConfigError(f"the data set {place} is named twice", "name each once")
+    names = []
+    for mine in places:
+        depth = 1
+        while sum(other.parts[-depth:] == mine.parts[-depth:] for other in places) > 1 and depth < len(mine.parts):
+            depth += 1
+        names.append(str(PurePath(*mine.parts[-depth:])))
+    return names

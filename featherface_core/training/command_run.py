@@ -15,7 +15,8 @@ from featherface_core.checkpoint import (
     start_from,
 )
 from featherface_core.config import ModelConfig
-from featherface_core.data.open import SYNTHETIC, open_data
+from featherface_core.data.annotation import set_sizes
+from featherface_core.data.open import DataNames, is_synthetic, names_of, open_data
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note, Plan, RunEvent, RunListener
 from featherface_core.models.featherface import FeatherFace
@@ -57,8 +58,8 @@ class CommandRun:
     def __init__(
         self,
         recipe: Recipe,
-        data: str,
-        held_out: str | None,
+        data: DataNames,
+        held_out: DataNames | None,
         where: Where,
         on_event: RunListener,
         task: str,
@@ -79,10 +80,13 @@ class CommandRun:
         if recipe.init not in ("random", "teacher") and not where.resume:
             load_start(build_model(config), recipe.init)
         self.source, self.held_out = open_data(data, held_out, self.on_event)
+        Order.of(recipe, set_sizes(self.source))  # refuses weights that do not fit the sets
         self.data_names = self.source.name
         self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
 
-    def _folder(self, name: str, task: str, data: str, held_out: str | None, kept: dict[str, Any]) -> RunFolder:
+    def _folder(
+        self, name: str, task: str, data: DataNames, held_out: DataNames | None, kept: dict[str, Any]
+    ) -> RunFolder:
         where = self.where
         if self.processes.first:
             if where.resume:
@@ -90,7 +94,7 @@ class CommandRun:
                 folder = RunFolder.existing(where.out)
             else:
                 folder = RunFolder.create(where.out or next_folder(RUNS, name), where.force)
-                more = {"task": task, "data": _absolute(data), "val": _absolute(held_out), **kept}
+                more = {"task": task, "data": _kept(data), "val": _kept(held_out), **kept}
                 recipe = replace(self.recipe, model=kept_name(self.recipe.model), init=kept_name(self.recipe.init))
                 folder.write_config(recipe, more, where.command)
             folder.write_environment(self.device, self.processes.world)
@@ -113,7 +117,7 @@ class CommandRun:
 
     def looked_at(self) -> int:
         """How many pictures this process shows in the whole run, each repeated one once."""
-        order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world)
+        order = Order.of(self.recipe, set_sizes(self.source), self.processes.rank, self.processes.world)
         shown = self.recipe.epochs * order.steps * self.recipe.batch_size
         return shown // (self.processes.world * self.recipe.repeats)
 
@@ -200,6 +204,8 @@ class CommandRun:
             [
                 ("network", f"{model.config.name}, start: {engine.start}"),
                 ("data", f"{len(self.source):,} pictures of {self.source.name}"),
+                *self._weights(recipe),
+                ("validation", f"{len(self.held_out):,} pictures of {self.held_out.name}"),
                 (
                     "epochs",
                     f"{recipe.epochs} of {engine.steps} steps, {recipe.batch_size} pictures of {recipe.size} px each",
@@ -215,6 +221,12 @@ class CommandRun:
             said = calibrate_file(folder.best, self.held_out, recipe, self.on_event)
             self.on_event(Note(f"scores shifted, in log odds by anchor size: {said}"))
         return self._report(role, folder, model.config, engine.start, recipe, outcome)
+
+    def _weights(self, recipe: Recipe) -> list[tuple[str, str]]:
+        """A row of the plan, where some sets come more often than others."""
+        pairs = zip(recipe.set_weights, self.source.sets, strict=False)
+        said = ", ".join(f"{name} {weight:g}" for weight, (name, _) in pairs)
+        return [("set weights", said)] if said else []
 
     def _report(
         self, role: str, folder: RunFolder, config: ModelConfig, start: str, recipe: Recipe, outcome: Outcome
@@ -297,10 +309,12 @@ def kept_name(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
-def _absolute(data: str | None) -> str | None:
-    if data is None or data.partition(":")[0] == SYNTHETIC:
-        return data
-    return str(Path(data).resolve())
+def _kept(data: DataNames | None) -> str | list[str] | None:
+    """The data sets so that they are found from any folder; one alone as a plain text."""
+    if data is None:
+        return None
+    names = [name if is_synthetic(name) else str(Path(name).resolve()) for name in names_of(data)]
+    return names[0] if len(names) == 1 else names
 
 
 def _quiet(event: RunEvent) -> None:

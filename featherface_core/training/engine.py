@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featherface_core.checkpoint import save_weights
-from featherface_core.data.annotation import PictureSource
+from featherface_core.data.annotation import PictureSource, set_sizes
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
 from featherface_core.files import make_folder, replacing
@@ -137,7 +137,7 @@ class Engine:
             text = "this processor lacks AVX-512 and imitates bfloat16, several times slower: --set machine.amp=off"
             on_event(Note(text, warning=True))
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.order = Order.of(recipe, len(source), processes.rank, processes.world)
+        self.order = Order.of(recipe, set_sizes(source), processes.rank, processes.world)
         self.per_step = o.accumulate
         self.steps = self.order.steps // o.accumulate
         total = self.steps * recipe.epochs
@@ -222,7 +222,7 @@ class Engine:
         gradients are not finite.
         """
         start = self.step * self.per_step
-        order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world, start)
+        order = Order.of(self.recipe, set_sizes(self.source), self.processes.rank, self.processes.world, start)
         pictures = TrainingPictures(self.source, self.recipe)
         loader = batches(pictures, order, self.recipe.machine.workers)
         if self.compiled:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from featherface_core.data.annotation import Faces, Picture, PictureSource
+from featherface_core.data.annotation import Faces, Picture, PictureSource, set_sizes
 from featherface_core.data.augment.paint import paint
 from featherface_core.data.augment.plan import Plan
 from featherface_core.data.augment.planner import Planner, UnreadableError
@@ -50,7 +50,9 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
 
     def __init__(self, source: PictureSource, recipe: Recipe) -> None:
         self.source, self.seed = source, recipe.seed
-        self.planner = Planner(source, recipe.augment, recipe.size)
+        # what is mixed in is drawn as the order draws
+        weights = np.repeat(recipe.set_weights, set_sizes(source)) if recipe.set_weights else None
+        self.planner = Planner(source, recipe.augment, recipe.size, weights)
 
     def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]]:
         """The picture (S, S, 3), its faces, and what was wrong with pictures that are not in it."""

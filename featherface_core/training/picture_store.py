@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.errors import DataError, FeatherFaceError

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featherface_core.assignment import Predictions, match
 from featherface_core.checkpoint import load_start
-from featherface_core.data.annotation import Faces, PictureSource
+from featherface_core.data.annotation import Faces, PictureSource, set_sizes
 from featherface_core.data.reports import SeenBin, SeenReport
 from featherface_core.data.stats import face_sizes
 from featherface_core.events import Listener, Progress, ignore
@@ -33,7 +33,7 @@ def seen(source: PictureSource, recipe: Recipe, count: int, on_event: Listener =
     """
     start = time.perf_counter()
     pictures = TrainingPictures(source, recipe)
-    order = Order.of(recipe, len(source))
+    order = Order.of(recipe, set_sizes(source))
     keys = list(islice(chain.from_iterable(order), count))
     model = _network(recipe) if recipe.loss.assign == "simota" else None
     sizes, positives, ignored, empty, total = [], [], 0, 0, 0
