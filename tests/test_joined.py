@@ -1,6 +1,6 @@
 """Several sets as one source: which picture is whose."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from label_files import png, put
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource, set_sizes
 from featherface_core.data.files import FilePictures
-from featherface_core.data.joined import JoinedPictures
+from featherface_core.data.joined import JoinedPictures, set_names
 from featherface_core.data.labels import read_labels
 from featherface_core.data.synthetic import SyntheticFaces
-from featherface_core.errors import DataError
+from featherface_core.errors import ConfigError, DataError
 
 
 class Marked:
@@ -74,3 +74,19 @@ def test_an_error_names_the_file_of_its_set(tmp_path: Path) -> None:
     for look in (joined.read, joined.shape):
         with pytest.raises(DataError, match=str(tmp_path / "b" / "images" / "0.png")):
             look(2)
+
+
+def test_names_of_sets() -> None:
+    assert set_names([PurePath("/x/faces/train"), PurePath("/x/more")]) == ["train", "more"]
+    found = set_names([PurePath("/x/faces"), PurePath("/y/faces"), PurePath("/x/z/faces"), PurePath("synthetic")])
+    assert found == ["x/faces", "y/faces", "z/faces", "synthetic"]
+    assert set_names([PurePath("/a/b"), PurePath("/c/a/b")]) == ["/a/b", "c/a/b"]  # one is the end of another
+    with pytest.raises(ConfigError, match="/x/a is named twice"):
+        set_names([PurePath("/x/a"), PurePath("/y/a"), PurePath("/x/a")])
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple), max_size=6, unique=True))
+def test_names_of_sets_differ_and_end_their_paths(places: list[tuple[str, ...]]) -> None:
+    found = set_names([PurePath("/", *parts) for parts in places])
+    assert len(set(found)) == len(found)
+    assert all(str(PurePath("/", *parts)).endswith(name) for parts, name in zip(places, found, strict=True))

@@ -75,6 +75,21 @@ def test_find_split(tmp_path: Path, val: str) -> None:
     assert find_split(tmp_path / "train" / "label.txt")[1] is None
 
 
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_find_split_of_a_label_with_val_below(tmp_path: Path, val: str) -> None:
+    """Under any name, train among them, and without swallowing what lies below."""
+    for folder in (tmp_path / "more", tmp_path / "train"):
+        put(folder / "label.txt", "# a.jpg\n1 2 3 4\n")
+        put(folder / "ignore.txt", "# a.jpg\n5 5 6 6\n")
+        assert find_split(folder)[1] is None
+        put(folder / val / "label.txt", "# b.jpg\n")
+        train, other = find_split(folder)
+        assert other is not None
+        assert [a.name for a in train.annotations] == ["a.jpg"]
+        assert train.annotations[0].faces.ignored.tolist() == [False, True]
+        assert [a.name for a in other.annotations] == ["b.jpg"]
+
+
 def test_find_split_of_yolo(tmp_path: Path) -> None:
     for part, width in (("train", 100), ("val", 200)):
         put(tmp_path / "images" / part / "a.png", png(width, 50))

@@ -39,7 +39,9 @@ def data_stats(
     for path, called in zip(paths, set_names([path.resolve() for path in paths]), strict=True):
         drawn = str(path) == SYNTHETIC
         found = {SYNTHETIC: _synthetic(count, seed, size, on_event)} if drawn else sets_of(path)
-        sets |= found if drawn or len(paths) == 1 else {f"{called}, {part}": labels for part, labels in found.items()}
+        if not drawn and len(paths) > 1:
+            found = {called if part == "data" else f"{called}, {part}": labels for part, labels in found.items()}
+        sets |= found
     made = tuple(stats_of(name, labels) for name, labels in sets.items())
     return DataStatsReport(", ".join(map(str, paths)), made, time.perf_counter() - start)
 
