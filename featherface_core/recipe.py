@@ -17,6 +17,7 @@ CropKind = Literal["official", "jitter", "face-size", "collage", "mixture", "non
 ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
 BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou", "eiou"]
 AssignKind = Literal["iou", "atss", "simota"]
+LearnKind = Literal["all", "landmarks"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
 AmpKind = Literal["auto", "off", "bf16", "fp16"]
 TeacherKind = Literal["auto", "torch", "onnxruntime"]
@@ -174,6 +175,8 @@ class LossConfig:
 class OptimiserConfig:
     """AdamW (Loshchilov & Hutter 2019) and its learning rate.
 
+    learn: ``all``, or ``landmarks``: the landmark heads alone, by their term of the loss alone. All else stays as it starts,
+    so boxes and scores stay bit for bit; the best epoch is that of the lowest landmark term in validation.
     frozen_stages: how many of the backbone's three stages stay as they start; they cost a forward pass alone.
     frozen_statistics: batch normalisations keep the mean and variance that they start with, all else learns: for
     fine-tuning a trained network. lr: the peak. final: share of the peak at the end. schedule: ``cosine`` after a linear
@@ -190,6 +193,7 @@ class OptimiserConfig:
     schedule: ScheduleKind = "cosine"
     backbone_lr: float = 1.0
     offset_lr: float = 0.1
+    learn: LearnKind = "all"
     frozen_stages: int = 0
     frozen_statistics: bool = False
     warmup_epochs: float = 1.0
@@ -200,6 +204,7 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         check_choice("optimiser.schedule", self.schedule, ScheduleKind)
+        check_choice("optimiser.learn", self.learn, LearnKind)
         _check_positive("--lr", self.lr)
         check_range("--lr", self.lr, 0.0, 10.0)
         check_range("optimiser.final", self.final, 0.0, 1.0)
@@ -268,7 +273,9 @@ class MachineConfig:
     """Where and how fast; none of it changes what is learnt, but the results of another device, precision,
     layout or number of threads are rounded differently.
 
-    device: a torch device, or ``auto`` (cuda, else cpu). amp: mixed precision, ``auto`` where the device is a GPU.
+    device: a torch device, or ``auto`` (cuda, else cpu). amp: mixed precision. ``auto`` chooses once, when a run begins: on a
+    GPU bfloat16, or float16 where it lacks that; on a processor with instructions for bfloat16 what is measured to be faster
+    in a few steps, float32 in runs too short to measure (below 20,000 pictures of 320 px); else float32.
     channels_last: memory layout. compile: torch.compile. teacher: what runs it, ``torch`` or ``onnxruntime`` (CPU alone);
     ``auto`` is onnxruntime on a CPU in long runs. threads: of torch's CPU kernels, 0 for its choice. workers:
     processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none.

@@ -30,6 +30,7 @@ from featherface_core.training.engine import Best, Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.order import Order
+from featherface_core.training.precision import Format, choose_format, use_tensor_cores
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
 from featherface_core.training.samples import save_samples
@@ -53,7 +54,10 @@ class Where:
 
 
 class CommandRun:
-    """What the networks of one command share: processes, data, folder and events."""
+    """What the networks of one command share: processes, data, folder and events.
+
+    recipe: as given, but with the number format that was chosen.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,8 @@ class CommandRun:
             )
         if recipe.machine.threads:
             torch.set_num_threads(recipe.machine.threads)
+        if recipe.optimiser.learn == "landmarks":
+            _check_landmarks(recipe)
         # a wrong name or file is said before any picture is read, and before there is a folder
         config = resolve_model(recipe.model)
         if recipe.init not in ("random", "teacher") and not where.resume:
@@ -82,7 +88,17 @@ class CommandRun:
         self.source, self.held_out = open_data(data, held_out, self.on_event)
         Order.of(recipe, set_sizes(self.source))  # refuses weights that do not fit the sets
         self.data_names = self.source.name
+        use_tensor_cores(self.device)
+        self.format = self._format(config)
+        self.recipe = replace(recipe, machine=replace(recipe.machine, amp=self.format.amp))
         self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
+
+    def _format(self, config: ModelConfig) -> Format:
+        """The number format, chosen once: the run's folder keeps it, and one that is resumed goes on in its own."""
+        if not self.processes.first:
+            return self.processes.tell(None)  # type: ignore[no-any-return]
+        shown = 0 if self.where.resume else self.looked_at() * self.recipe.repeats * self.recipe.size**2
+        return self.processes.tell(choose_format(self.recipe, config, self.device, shown))  # type: ignore[no-any-return]
 
     def _folder(
         self, name: str, task: str, data: DataNames, held_out: DataNames | None, kept: dict[str, Any]
@@ -146,7 +162,7 @@ class CommandRun:
             if self.processes.first:
                 v = self.recipe.validation
                 result = validate(model, self.held_out, v, self.recipe.loss, self.device, self.on_event)
-                row = _with_aps(row, Best.of(0, result))
+                row = _with_aps(row, Best.of(0, result, result.loss))
             return model, self.processes.tell(row), describe(self.recipe.validation, self.held_out)
         recipe = replace(
             self.recipe,
@@ -210,6 +226,7 @@ class CommandRun:
                     "epochs",
                     f"{recipe.epochs} of {engine.steps} steps, {recipe.batch_size} pictures of {recipe.size} px each",
                 ),
+                ("number format", self.format.words),
                 ("resumed", f"at step {engine.step:,} of {engine.steps * recipe.epochs:,}")
                 if resumed
                 else ("run", str(folder.path)),
@@ -217,7 +234,8 @@ class CommandRun:
         )
         # --stop-after counts the epochs of the run that was asked for, not those of its teacher or control
         outcome = engine.fit(self.where.stop_after if folder.path == self.folder.path else 0)
-        if outcome.finished and recipe.calibration.sizes and self.processes.first:
+        calibrated = recipe.calibration.sizes and recipe.optimiser.learn == "all"  # it would move scores
+        if outcome.finished and calibrated and self.processes.first:
             said = calibrate_file(folder.best, self.held_out, recipe, self.on_event)
             self.on_event(Note(f"scores shifted, in log odds by anchor size: {said}"))
         return self._report(role, folder, model.config, engine.start, recipe, outcome)
@@ -276,6 +294,17 @@ def _with_prior(model: FeatherFace, recipe: Recipe) -> FeatherFace:
 
 def _class_weights(model: FeatherFace) -> list[Tensor]:
     return [t for name, t in model.heads.state_dict().items() if name.endswith("classes.weight")]
+
+
+def _check_landmarks(recipe: Recipe) -> None:
+    """Raise ConfigError where landmark heads cannot learn alone."""
+    if recipe.init in ("random", "teacher"):
+        raise ConfigError(
+            f"optimiser.learn landmarks leaves all but the landmark heads as it starts, and --init {recipe.init} is no start",
+            "name trained weights, for example --init v2",
+        )
+    if not recipe.loss.landmark:
+        raise ConfigError("loss.landmark 0 teaches landmark heads nothing", "use --set loss.landmark=1")
 
 
 def _row(

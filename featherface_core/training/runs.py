@@ -49,6 +49,7 @@ def train(
     if recipe.init == "teacher":
         raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
     with CommandRun(recipe, data, held_out, where, on_event, "train", {}) as run:
+        recipe = run.recipe
         model, start = run.student(run.folder)
         report = run.fitted("model", run.folder, model, start, LabelsTask(recipe.loss, run.processes), recipe)
         run.finish(run.folder, report)
@@ -85,6 +86,7 @@ def distill(
     schedule = _alpha(recipe)
     check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
     with CommandRun(recipe, data, held_out, where, on_event, "distill", kept) as run:
+        recipe = run.recipe
         distils = schedule.distils
         run.tell_plan(
             "distill",
