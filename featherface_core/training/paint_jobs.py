@@ -5,6 +5,7 @@ Arithmetic over all pieces of a batch at once, in numpy. Follows ``pictures.resi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Group:
 
     rows: samples down, 1 or 2. slots: neighbouring pixels of a row that the samples across may read, a power of two; 2 for one
     sample. from_scratch, to_scratch: what is read and written in place of store and canvas.
-    blended: some of it is not opaque. coloured: some of it changes its colours.
+    levelled, turned: its brightness or contrast, its saturation or hue change. blended: some of it is not opaque.
     """
 
     first: int
@@ -46,8 +47,9 @@ class Group:
     slots: int
     from_scratch: bool
     to_scratch: bool
+    levelled: bool
+    turned: bool
     blended: bool
-    coloured: bool
 
 
 @dataclass(frozen=True)
@@ -96,28 +98,32 @@ def jobs_of(table: Numbers, canvases: int, size: int, levels: Levels) -> Jobs:
     enlarging = _from_scratch(onto, table, starts)
 
     layer = _layers(table)
-    coloured = (table[:, BRIGHTNESS : HUE + 1] != (0.0, 1.0, 1.0, 0.0)).any(1)
+    levelled = (table[:, (BRIGHTNESS, CONTRAST)] != (0.0, 1.0)).any(1)
+    turned = (table[:, (SATURATION, HUE)] != (1.0, 0.0)).any(1)
     blended = table[:, OPACITY] < 1
-    one = np.ones(int(soft.sum()), np.int64)
     jobs = np.concatenate((shrinking[soft], direct[~soft], enlarging[soft]))
-    rows = np.concatenate((rows[soft], rows[~soft], one))
-    slots = np.concatenate((slots[soft], slots[~soft], 2 * one))
-    stage = np.concatenate((0 * one, 1 + layer[~soft], 1 + layer[soft]))
-    origin = np.concatenate((0 * one, 0 * layer[~soft], one))
-    coloured = np.concatenate((one < 0, coloured[~soft], coloured[soft]))
-    blended = np.concatenate((one < 0, blended[~soft], blended[soft]))
+    one, other = np.ones(int(soft.sum()), np.int64), np.zeros(int((~soft).sum()), np.int64)
+    nothing = one < 1
+    # by importance: what has to be painted first, then what is painted alike
+    keys = (
+        np.concatenate((0 * one, 1 + layer[~soft], 1 + layer[soft])),
+        np.concatenate((rows[soft], rows[~soft], one)),
+        np.concatenate((slots[soft], slots[~soft], 2 * one)),
+        np.concatenate((0 * one, other, one)),
+        np.concatenate((nothing, levelled[~soft], levelled[soft])),
+        np.concatenate((nothing, turned[~soft], turned[soft])),
+        np.concatenate((nothing, blended[~soft], blended[soft])),
+    )
+    order = np.lexsort(keys[::-1])
+    jobs, keys_ = jobs[order], np.stack(keys, 1)[order]
     tiles = _tiles(jobs)
-    keys = np.stack((stage, rows, slots, origin), 1)[tiles[:, 0]]
-    order = np.lexsort(keys.T[::-1])
-    keys, tiles = keys[order], tiles[order]
-    edges = [0, *(np.flatnonzero((keys[1:] != keys[:-1]).any(1)) + 1).tolist(), len(tiles)]
+    first_of = np.searchsorted(tiles[:, 0], np.arange(len(jobs) + 1))
+    edges = [0, *(np.flatnonzero((keys_[1:] != keys_[:-1]).any(1)) + 1).tolist(), len(jobs)]
     groups = []
-    for first, end in zip(edges, edges[1:], strict=False):
-        if first < end:
-            stage_, rows_, slots_, origin_ = (int(v) for v in keys[first])
-            own = tiles[first:end, 0]
-            mixed, changed = bool(blended[own].any()), bool(coloured[own].any())
-            groups.append(Group(first, end, rows_, slots_, bool(origin_), not stage_, mixed, changed))
+    for first, end in pairwise(edges):
+        stage, down, across, origin, *kinds = (int(v) for v in keys_[first])
+        own = (int(first_of[first]), int(first_of[end]))
+        groups.append(Group(*own, down, across, bool(origin), not stage, *(bool(kind) for kind in kinds)))
     numbers = np.concatenate((jobs.reshape(-1), tiles.reshape(-1)))
     return Jobs(canvases, size, len(jobs), scratch + SLACK, tuple(groups), numbers)
 
