@@ -69,8 +69,8 @@ def main() -> None:
     pieces = sum(len(table) for table in tables) / count
     print(
         f"{options.recipe.stem}, {recipe.size} px, batches of {recipe.batch_size}, {pieces:.1f} pieces a picture, {source.name}: "
-        f"OpenCV {opencv:.2f} ms a picture, {device} {other:.2f} ms, planning {1000 * planning:.2f} ms; the last batch differs by "
-        f"{difference:.2f} levels RMS"
+        f"OpenCV {opencv:.2f} ms a picture, {device} {other:.2f} ms, planning {1000 * planning:.2f} ms (medians); "
+        f"the last batch differs by {difference:.2f} levels RMS"
     )
 
 

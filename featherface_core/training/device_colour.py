@@ -14,12 +14,14 @@ def coloured(packed: Tensor, changes: Tensor, turned: bool) -> Tensor:
     levels = [(packed >> shift).bitwise_and_(255).float().add_(plus).mul_(times) for shift in (0, 8, 16)]
     levels = [level.clamp_(0, 255).floor_() for level in levels]
     if turned:
-        levels = _turned(*levels, more, turn)
+        levels = _turned(levels, more, turn)
     blue, green, red = (level.int() for level in levels)
     return blue.bitwise_or_(green.bitwise_left_shift_(8)).bitwise_or_(red.bitwise_left_shift_(16))
 
 
-def _turned(blue: Tensor, green: Tensor, red: Tensor, more: Tensor, turn: Tensor) -> list[Tensor]:
+def _turned(levels: list[Tensor], more: Tensor, turn: Tensor) -> list[Tensor]:
+    """Blue, green and red with their saturation multiplied and their hue turned."""
+    blue, green, red = levels
     value = torch.maximum(torch.maximum(blue, green), red)
     spread = value - torch.minimum(torch.minimum(blue, green), red)
     # hue in steps of 2 degrees, by the largest channel

@@ -35,9 +35,8 @@ def _painted(jobs: Jobs, pixels: Tensor) -> Tensor:
     device = pixels.device
     numbers = torch.from_numpy(jobs.numbers)
     if device.type == "cuda":
-        numbers = numbers.pin_memory().to(device, non_blocking=True)
-    else:
-        numbers = numbers.to(device)
+        numbers = numbers.pin_memory()
+    numbers = numbers.to(device, non_blocking=True)
     split = jobs.count * columns.JOB_COLUMNS
     table = numbers[:split].view(-1, columns.JOB_COLUMNS)
     tiles = numbers[split:].view(-1, columns.TILE_COLUMNS).long()
