@@ -29,7 +29,8 @@ START_Y, STEP_Y, LOW_Y, HIGH_Y, FIRST_Y = range(6, 11)
 SOURCE, SOURCE_PITCH, TARGET, TARGET_PITCH, ACROSS_TARGET, DOWN_TARGET = range(11, 17)
 JOB_BRIGHTNESS, JOB_CONTRAST, JOB_SATURATION, JOB_HUE, JOB_OPACITY = range(17, 22)
 JOB_COLUMNS = 22
-TILE_COLUMNS = 3  # job, left, top within its target
+STRIP_COLUMNS = 2  # job, first column or row of its target
+TILE_COLUMNS = 2  # strip of columns, strip of rows
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ class Group:
 class Jobs:
     """What is to be painted for a batch of ``canvases`` of ``size`` x ``size``.
 
-    numbers: flat, jobs (``count``, JOB_COLUMNS), then tiles (n, TILE_COLUMNS), sorted by group. scratch: pixels of room for
-    softened pieces between shrinking and enlarging.
+    Targets are cut into strips of TILE columns, and of TILE rows; a tile is where one of each cross. numbers: flat, jobs
+    (``counts[0]``, JOB_COLUMNS), strips of columns, then of rows (``counts[1]``, ``counts[2]``; STRIP_COLUMNS), then tiles (n,
+    TILE_COLUMNS), sorted by group. scratch: pixels of room for softened pieces between shrinking and enlarging.
     """
 
     canvases: int
     size: int
-    count: int
+    counts: tuple[int, int, int]
     scratch: int
     groups: tuple[Group, ...]
     numbers: Numbers
@@ -116,16 +118,18 @@ def jobs_of(table: Numbers, canvases: int, size: int, levels: Levels) -> Jobs:
     )
     order = np.lexsort(keys[::-1])
     jobs, keys_ = jobs[order], np.stack(keys, 1)[order]
-    tiles = _tiles(jobs)
-    first_of = np.searchsorted(tiles[:, 0], np.arange(len(jobs) + 1))
+    lengths = jobs[:, (ACROSS_TARGET, DOWN_TARGET)].astype(np.int64)
+    across, down = _strips(lengths[:, 0]), _strips(lengths[:, 1])
+    tiles, first_of = _tiles(-(-lengths // TILE))
     edges = [0, *(np.flatnonzero((keys_[1:] != keys_[:-1]).any(1)) + 1).tolist(), len(jobs)]
     groups = []
     for first, end in pairwise(edges):
-        stage, down, across, origin, *kinds = (int(v) for v in keys_[first])
+        stage, samples, neighbours, origin, *kinds = (int(v) for v in keys_[first])
         own = (int(first_of[first]), int(first_of[end]))
-        groups.append(Group(*own, down, across, bool(origin), not stage, *(bool(kind) for kind in kinds)))
-    numbers = np.concatenate((jobs.reshape(-1), tiles.reshape(-1)))
-    return Jobs(canvases, size, len(jobs), scratch + SLACK, tuple(groups), numbers)
+        groups.append(Group(*own, samples, neighbours, bool(origin), not stage, *(bool(kind) for kind in kinds)))
+    numbers = np.concatenate([part.reshape(-1) for part in (jobs, across, down, tiles)])
+    counts = (len(jobs), len(across), len(down))
+    return Jobs(canvases, size, counts, scratch + SLACK, tuple(groups), numbers)
 
 
 def _from_store(table: Numbers, levels: Levels) -> tuple[Numbers, NDArray[np.int64], NDArray[np.int64]]:
@@ -197,7 +201,7 @@ def _layers(table: Numbers) -> NDArray[np.int64]:
     """Of each piece how many lie below it at most, one over the other: it is painted after them."""
     canvas = table[:, CANVAS].astype(np.int64)
     counts = np.bincount(canvas)
-    place = np.arange(len(table)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = _counted(counts)[1]
     shown = np.zeros((len(counts), int(counts.max(initial=0)), 4))
     shown[canvas, place] = table[:, X1 : Y2 + 1]
     layers = np.zeros(shown.shape[:2], np.int64)
@@ -209,10 +213,22 @@ def _layers(table: Numbers) -> NDArray[np.int64]:
     return found
 
 
-def _tiles(jobs: Numbers) -> NDArray[np.int64]:
-    """(n, TILE_COLUMNS): the tiles that cover the targets of all jobs. The last ones of a row or column reach beyond."""
-    across, down = (-(-jobs[:, side].astype(np.int64) // TILE) for side in (ACROSS_TARGET, DOWN_TARGET))
-    counts = across * down
-    job = np.repeat(np.arange(len(jobs)), counts)
-    number = np.arange(len(job)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.stack((job, number % across[job] * TILE, number // across[job] * TILE), 1)
+def _strips(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, STRIP_COLUMNS): the strips of targets of such ``lengths``. The last one of each may reach beyond."""
+    job, number = _counted(-(-lengths // TILE))
+    return np.stack((job, number * TILE), 1)
+
+
+def _tiles(strips: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n, TILE_COLUMNS): the tiles of targets of ``strips`` (n, 2) of columns and rows; and where each target's begin."""
+    job, number = _counted(strips.prod(1))
+    before = np.cumsum(strips, 0) - strips
+    across = strips[job, 0]
+    tiles = np.stack((before[job, 0] + number % across, before[job, 1] + number // across), 1)
+    return tiles, np.concatenate(([0], np.cumsum(strips.prod(1))))
+
+
+def _counted(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index n ``counts[n]`` times, for all n, and with it the numbers from 0 to ``counts[n]`` - 1."""
+    index = np.repeat(np.arange(len(counts)), counts)
+    return index, np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
