@@ -21,6 +21,7 @@ LearnKind = Literal["all", "landmarks"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
 AmpKind = Literal["auto", "off", "bf16", "fp16"]
 TeacherKind = Literal["auto", "torch", "onnxruntime"]
+PaintKind = Literal["auto", "opencv", "device"]
 AlphaStrategy = Literal["linear", "cosine", "exponential"]
 FeatureLoss = Literal["pearson", "cwd", "mse", "none"]
 
@@ -278,7 +279,9 @@ class MachineConfig:
     in a few steps, float32 in runs too short to measure (below 20,000 pictures of 320 px); else float32.
     channels_last: memory layout. compile: torch.compile. teacher: what runs it, ``torch`` or ``onnxruntime`` (CPU alone);
     ``auto`` is onnxruntime on a CPU in long runs. threads: of torch's CPU kernels, 0 for its choice. workers:
-    processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none.
+    processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none. paint: what makes
+    training pictures of their plans: ``opencv`` in the workers, or ``device``, which needs all pictures and their halved copies
+    in cache_gb of the device's memory, 5.4 bytes a pixel; where they do not fit OpenCV paints. ``auto`` is device on CUDA.
     save_minutes: how often a checkpoint is written within an epoch, besides its end; 0 for each step.
     """
 
@@ -290,11 +293,13 @@ class MachineConfig:
     threads: int = 0
     workers: int = 1
     cache_gb: float = 4.0
+    paint: PaintKind = "auto"
     save_minutes: float = 5.0
 
     def __post_init__(self) -> None:
         check_choice("machine.amp", self.amp, AmpKind)
         check_choice("machine.teacher", self.teacher, TeacherKind)
+        check_choice("machine.paint", self.paint, PaintKind)
         check_range("--threads", self.threads, 0, 1024)
         check_range("--workers", self.workers, 0, 256)
         check_range("machine.cache_gb", self.cache_gb, 0.0, 100_000.0)

@@ -15,7 +15,7 @@ from featherface_core.checkpoint import (
     start_from,
 )
 from featherface_core.config import ModelConfig
-from featherface_core.data.annotation import set_sizes
+from featherface_core.data.annotation import PictureSource, set_sizes
 from featherface_core.data.open import DataNames, is_synthetic, names_of, open_data
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note, Plan, RunEvent, RunListener
@@ -30,6 +30,7 @@ from featherface_core.training.engine import Best, Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.order import Order
+from featherface_core.training.picture_store import PictureStore, StoreError
 from featherface_core.training.precision import Format, choose_format, use_tensor_cores
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
@@ -117,13 +118,25 @@ class CommandRun:
         return RunFolder(Path(self.processes.tell(str(folder.path) if self.processes.first else None)))
 
     def __enter__(self) -> "CommandRun":
-        if self.recipe.machine.cache_gb:
-            try:
-                self.source = CachedPictures(self.source, self.recipe.machine.cache_gb, self.on_event)
-            except KeyboardInterrupt:
-                self.__exit__(KeyboardInterrupt)
-                raise
+        try:
+            self.source = self._kept()
+        except KeyboardInterrupt:
+            self.__exit__(KeyboardInterrupt)
+            raise
         return self
+
+    def _kept(self) -> PictureSource:
+        """The pictures as the run reads them: in a store that its device paints from, in memory, or as they are."""
+        machine = self.recipe.machine
+        if machine.paint == "device" or (machine.paint == "auto" and self.device.type == "cuda"):
+            try:
+                return PictureStore(self.source, machine.cache_gb, self.device, self.on_event)
+            except StoreError as problem:
+                said = f"OpenCV paints the training pictures: {problem.message}; {problem.hint}"
+                self.on_event(Note(said, warning=machine.paint == "device"))
+        if machine.cache_gb:
+            return CachedPictures(self.source, machine.cache_gb, self.on_event)
+        return self.source
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):

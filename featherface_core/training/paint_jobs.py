@@ -5,6 +5,7 @@ Arithmetic over all pieces of a batch at once, in numpy. Follows ``pictures.resi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ START_Y, STEP_Y, LOW_Y, HIGH_Y, FIRST_Y = range(6, 11)
 SOURCE, SOURCE_PITCH, TARGET, TARGET_PITCH, ACROSS_TARGET, DOWN_TARGET = range(11, 17)
 JOB_BRIGHTNESS, JOB_CONTRAST, JOB_SATURATION, JOB_HUE, JOB_OPACITY = range(17, 22)
 JOB_COLUMNS = 22
-TILE_COLUMNS = 3  # job, left, top within its target
+STRIP_COLUMNS = 2  # job, first column or row of its target
+TILE_COLUMNS = 2  # strip of columns, strip of rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Group:
 
     rows: samples down, 1 or 2. slots: neighbouring pixels of a row that the samples across may read, a power of two; 2 for one
     sample. from_scratch, to_scratch: what is read and written in place of store and canvas.
-    blended: some of it is not opaque. coloured: some of it changes its colours.
+    levelled, turned: its brightness or contrast, its saturation or hue change. blended: some of it is not opaque.
     """
 
     first: int
@@ -46,21 +48,23 @@ class Group:
     slots: int
     from_scratch: bool
     to_scratch: bool
+    levelled: bool
+    turned: bool
     blended: bool
-    coloured: bool
 
 
 @dataclass(frozen=True)
 class Jobs:
     """What is to be painted for a batch of ``canvases`` of ``size`` x ``size``.
 
-    numbers: flat, jobs (``count``, JOB_COLUMNS), then tiles (n, TILE_COLUMNS), sorted by group. scratch: pixels of room for
-    softened pieces between shrinking and enlarging.
+    Targets are cut into strips of TILE columns, and of TILE rows; a tile is where one of each cross. numbers: flat, jobs
+    (``counts[0]``, JOB_COLUMNS), strips of columns, then of rows (``counts[1]``, ``counts[2]``; STRIP_COLUMNS), then tiles (n,
+    TILE_COLUMNS), sorted by group. scratch: pixels of room for softened pieces between shrinking and enlarging.
     """
 
     canvases: int
     size: int
-    count: int
+    counts: tuple[int, int, int]
     scratch: int
     groups: tuple[Group, ...]
     numbers: Numbers
@@ -96,30 +100,36 @@ def jobs_of(table: Numbers, canvases: int, size: int, levels: Levels) -> Jobs:
     enlarging = _from_scratch(onto, table, starts)
 
     layer = _layers(table)
-    coloured = (table[:, BRIGHTNESS : HUE + 1] != (0.0, 1.0, 1.0, 0.0)).any(1)
+    levelled = (table[:, (BRIGHTNESS, CONTRAST)] != (0.0, 1.0)).any(1)
+    turned = (table[:, (SATURATION, HUE)] != (1.0, 0.0)).any(1)
     blended = table[:, OPACITY] < 1
-    one = np.ones(int(soft.sum()), np.int64)
     jobs = np.concatenate((shrinking[soft], direct[~soft], enlarging[soft]))
-    rows = np.concatenate((rows[soft], rows[~soft], one))
-    slots = np.concatenate((slots[soft], slots[~soft], 2 * one))
-    stage = np.concatenate((0 * one, 1 + layer[~soft], 1 + layer[soft]))
-    origin = np.concatenate((0 * one, 0 * layer[~soft], one))
-    coloured = np.concatenate((one < 0, coloured[~soft], coloured[soft]))
-    blended = np.concatenate((one < 0, blended[~soft], blended[soft]))
-    tiles = _tiles(jobs)
-    keys = np.stack((stage, rows, slots, origin), 1)[tiles[:, 0]]
-    order = np.lexsort(keys.T[::-1])
-    keys, tiles = keys[order], tiles[order]
-    edges = [0, *(np.flatnonzero((keys[1:] != keys[:-1]).any(1)) + 1).tolist(), len(tiles)]
+    one, other = np.ones(int(soft.sum()), np.int64), np.zeros(int((~soft).sum()), np.int64)
+    nothing = one < 1
+    # by importance: what has to be painted first, then what is painted alike
+    keys = (
+        np.concatenate((0 * one, 1 + layer[~soft], 1 + layer[soft])),
+        np.concatenate((rows[soft], rows[~soft], one)),
+        np.concatenate((slots[soft], slots[~soft], 2 * one)),
+        np.concatenate((0 * one, other, one)),
+        np.concatenate((nothing, levelled[~soft], levelled[soft])),
+        np.concatenate((nothing, turned[~soft], turned[soft])),
+        np.concatenate((nothing, blended[~soft], blended[soft])),
+    )
+    order = np.lexsort(keys[::-1])
+    jobs, keys_ = jobs[order], np.stack(keys, 1)[order]
+    lengths = jobs[:, (ACROSS_TARGET, DOWN_TARGET)].astype(np.int64)
+    across, down = _strips(lengths[:, 0]), _strips(lengths[:, 1])
+    tiles, first_of = _tiles(-(-lengths // TILE))
+    edges = [0, *(np.flatnonzero((keys_[1:] != keys_[:-1]).any(1)) + 1).tolist(), len(jobs)]
     groups = []
-    for first, end in zip(edges, edges[1:], strict=False):
-        if first < end:
-            stage_, rows_, slots_, origin_ = (int(v) for v in keys[first])
-            own = tiles[first:end, 0]
-            mixed, changed = bool(blended[own].any()), bool(coloured[own].any())
-            groups.append(Group(first, end, rows_, slots_, bool(origin_), not stage_, mixed, changed))
-    numbers = np.concatenate((jobs.reshape(-1), tiles.reshape(-1)))
-    return Jobs(canvases, size, len(jobs), scratch + SLACK, tuple(groups), numbers)
+    for first, end in pairwise(edges):
+        stage, samples, neighbours, origin, *kinds = (int(v) for v in keys_[first])
+        own = (int(first_of[first]), int(first_of[end]))
+        groups.append(Group(*own, samples, neighbours, bool(origin), not stage, *(bool(kind) for kind in kinds)))
+    numbers = np.concatenate([part.reshape(-1) for part in (jobs, across, down, tiles)])
+    counts = (len(jobs), len(across), len(down))
+    return Jobs(canvases, size, counts, scratch + SLACK, tuple(groups), numbers)
 
 
 def _from_store(table: Numbers, levels: Levels) -> tuple[Numbers, NDArray[np.int64], NDArray[np.int64]]:
@@ -191,7 +201,7 @@ def _layers(table: Numbers) -> NDArray[np.int64]:
     """Of each piece how many lie below it at most, one over the other: it is painted after them."""
     canvas = table[:, CANVAS].astype(np.int64)
     counts = np.bincount(canvas)
-    place = np.arange(len(table)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = _counted(counts)[1]
     shown = np.zeros((len(counts), int(counts.max(initial=0)), 4))
     shown[canvas, place] = table[:, X1 : Y2 + 1]
     layers = np.zeros(shown.shape[:2], np.int64)
@@ -203,10 +213,22 @@ def _layers(table: Numbers) -> NDArray[np.int64]:
     return found
 
 
-def _tiles(jobs: Numbers) -> NDArray[np.int64]:
-    """(n, TILE_COLUMNS): the tiles that cover the targets of all jobs. The last ones of a row or column reach beyond."""
-    across, down = (-(-jobs[:, side].astype(np.int64) // TILE) for side in (ACROSS_TARGET, DOWN_TARGET))
-    counts = across * down
-    job = np.repeat(np.arange(len(jobs)), counts)
-    number = np.arange(len(job)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.stack((job, number % across[job] * TILE, number // across[job] * TILE), 1)
+def _strips(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, STRIP_COLUMNS): the strips of targets of such ``lengths``. The last one of each may reach beyond."""
+    job, number = _counted(-(-lengths // TILE))
+    return np.stack((job, number * TILE), 1)
+
+
+def _tiles(strips: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n, TILE_COLUMNS): the tiles of targets of ``strips`` (n, 2) of columns and rows; and where each target's begin."""
+    job, number = _counted(strips.prod(1))
+    before = np.cumsum(strips, 0) - strips
+    across = strips[job, 0]
+    tiles = np.stack((before[job, 0] + number % across, before[job, 1] + number // across), 1)
+    return tiles, np.concatenate(([0], np.cumsum(strips.prod(1))))
+
+
+def _counted(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index n ``counts[n]`` times, for all n, and with it the numbers from 0 to ``counts[n]`` - 1."""
+    index = np.repeat(np.arange(len(counts)), counts)
+    return index, np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -21,11 +21,12 @@ SLACK = 4096  # pixels at the end: painters read some past the one they need
 # it becomes, which is at least 8
 SMALLEST_HALVED = 32
 READERS = 16  # threads, at most
+PAINTERS = ("cpu", "cuda")  # types of devices that can paint
 BLOCK = 64  # pictures decoded between two events
 
 
-class StoreTooSmallError(FeatherFaceError):
-    """The pictures do not fit into the memory given."""
+class StoreError(FeatherFaceError):
+    """There is no room for the pictures, or the device cannot paint."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,15 @@ class PictureStore:
     """A source whose decoded pictures and their halved copies all lie in one flat tensor on a device.
 
     pixels (total,): int32, of bytes blue, green, red, 0. levels: where each copy lies. A picture that cannot be read takes no
-    room and is remembered: ``problems`` has its error by index. Raises StoreTooSmallError where the pictures need more than
-    ``gigabytes``, before any is decoded.
+    room and is remembered: ``problems`` has its error by index. Raises StoreError where the pictures need more than ``gigabytes``
+    or than the device has, before any is decoded, and for a device that cannot paint.
     """
 
     def __init__(
         self, source: PictureSource, gigabytes: float, device: torch.device, on_event: Listener = ignore
     ) -> None:
+        if device.type not in PAINTERS:
+            raise StoreError(f"{device} has no numbers of 64 bits", "--set machine.paint=opencv")
         self.source, self.name = source, source.name
         self.problems: dict[int, DataError] = {}  # of decoding
         self._shapeless: dict[int, DataError] = {}
@@ -80,7 +83,7 @@ class PictureStore:
         self.levels = Levels.of(shapes)
         needed = 4 * self.levels.total / 1e9
         if needed > gigabytes:
-            raise StoreTooSmallError(
+            raise StoreError(
                 f"all {len(source):,} pictures with their halved copies need {_rounded_up(needed)} GB, "
                 f"and machine.cache_gb is {gigabytes:g}",
                 f"--set machine.cache_gb={_rounded_up(needed)}",
@@ -88,7 +91,7 @@ class PictureStore:
         try:
             self.pixels = torch.zeros(self.levels.total, dtype=torch.int32, device=device)
         except RuntimeError as problem:  # torch's word for memory that the machine does not have
-            raise StoreTooSmallError(
+            raise StoreError(
                 f"all {len(source):,} pictures with their halved copies need {_rounded_up(needed)} GB, "
                 f"and {device} has no room for them",
                 "--set machine.paint=opencv",
@@ -132,6 +135,11 @@ class PictureStore:
     def __getstate__(self) -> dict[str, Any]:
         """Workers plan, and need no pixels for that."""
         return {**self.__dict__, "pixels": None}
+
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """As the source's."""
+        return self.source.sets
 
     def __len__(self) -> int:
         return len(self.source)
