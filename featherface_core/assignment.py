@@ -29,7 +29,7 @@ IOU_COST, MOST_CLASS_COST, OUTSIDE_COST = 3.0, 100.0, 200.0
 FIRST_CHOICE = 512.0  # more than any cost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matches:
     """What each anchor of a batch learns.
 
@@ -72,7 +72,7 @@ def match(
     config: LossConfig = LossConfig(),  # noqa: B008 (frozen)
     predictions: Predictions | None = None,
 ) -> Matches:
-    """Give anchors to faces as ``config.assign`` says; an anchor learns one face at most, and each face has at least one.
+    """Give anchors to faces as ``config.assign`` says; an anchor learns one face at most.
 
     height, width: of the network's input in pixels. predictions: SimOTA alone needs them, detached. Faces without area learn
     nothing.
@@ -118,7 +118,15 @@ def match(
         counts = torch.zeros(faces, device=owner.device).index_add_(0, face, valid.float())
         weight = weight * counts[face].clamp(min=1).pow(-config.per_face)
     overlap = _overlap(targets, positive, face, height, width)
-    return Matches(positive, face, overlap, weight * valid, valid, taken, masked & ~taken)
+    return Matches(
+        positive=positive,
+        face=face,
+        overlap=overlap,
+        weight=weight * valid,
+        valid=valid,
+        taken=taken,
+        ignored=masked & ~taken,
+    )
 
 
 def known(count: Tensor, bound: int) -> int:

@@ -366,7 +366,7 @@ def test_the_first_samples_are_those_that_training_shows(tmp_path: Path) -> None
 
     source = Pictures(12)
     recipe = Recipe(batch_size=4, size=64, seed=7, augment=MIXED)
-    shown = training_samples(source, recipe, 9)
+    shown = training_samples(TrainingPictures(source, recipe), recipe, 9)
     keys = [key for keys in Order(12, 4, 1, 7, (64,)) for key in keys][:9]
     trained = training(source, MIXED, 7)
     assert len(shown) == 9

@@ -45,7 +45,14 @@ def open_data(
         opened = [open_one(name, on_event, held_out=True, option="--val") for name in names_held]
         validate = _join(names_held, opened, "--val")
     _refuse_shared(train, validate)
+    _note_doubles(train, on_event)
     return train, validate
+
+
+def open_training(data: DataNames, on_event: RunListener = ignore) -> PictureSource:
+    """What ``open_data`` gives to train on where others are named to validate on. Raises as it does."""
+    names = names_of(data)
+    return _join(names, [_train_part(name, on_event) for name in names], "--data")
 
 
 def names_of(data: DataNames) -> tuple[str, ...]:
@@ -115,6 +122,22 @@ def _refuse_shared(train: PictureSource, validate: PictureSource) -> None:
             f"{len(shared):,} of {len(validate):,} validation pictures are trained on too, the first is {shared[0]}",
             "name other pictures with --val, or take these out of --data: a network remembers what it was trained on",
         )
+
+
+def _note_doubles(train: PictureSource, on_event: RunListener) -> None:
+    """Name pictures that several sets label: what is a face in one may be background in the other."""
+    found: set[str] = set()
+    doubles = []
+    for path in _paths(train):
+        place = os.path.realpath(path)
+        if place in found:
+            doubles.append(path)
+        found.add(place)
+    if doubles:
+        text = (
+            f"{len(doubles):,} pictures are in two of the sets, with labels of their own in each, such as {doubles[0]}"
+        )
+        on_event(Note(text, warning=True))
 
 
 def _paths(source: PictureSource) -> list[Path]:

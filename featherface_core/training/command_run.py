@@ -85,7 +85,12 @@ class CommandRun:
         # a wrong name or file is said before any picture is read, and before there is a folder
         config = resolve_model(recipe.model)
         if recipe.init not in ("random", "teacher") and not where.resume:
-            load_start(build_model(config), recipe.init)
+            start = load_start(build_model(config), recipe.init)
+            if recipe.optimiser.learn == "landmarks" and not start.startswith("all weights"):
+                raise ConfigError(
+                    f"optimiser.learn landmarks leaves all but the landmark heads as it starts: {start} is not enough",
+                    f"name trained weights of {config.name} with --init",
+                )
         self.source, self.held_out = open_data(data, held_out, self.on_event)
         Order.of(recipe, set_sizes(self.source))  # refuses weights that do not fit the sets
         self.data_names = self.source.name
@@ -227,7 +232,7 @@ class CommandRun:
         )
         resumed = engine.resume()
         if self.processes.first and not resumed:
-            save_samples(folder, self.source, recipe)
+            save_samples(folder, engine.pictures, recipe)
         self.tell_plan(
             role,
             [

@@ -78,6 +78,7 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
     """The varied picture behind a Key; the next picture takes the place of one that cannot be read, which is named."""
 
     def __init__(self, source: PictureSource, recipe: Recipe) -> None:
+        Order.of(recipe, set_sizes(source))  # refuses weights that do not fit the sets
         self.source, self.seed = source, recipe.seed
         # what is mixed in is drawn as the order draws
         weights = np.repeat(recipe.set_weights, set_sizes(source)) if recipe.set_weights else None

@@ -83,6 +83,11 @@ def distill(
     }
     config = resolve_model(teacher)
     given = _teacher_file(teacher_weights, config) if teacher_weights else None
+    if recipe.optimiser.learn == "landmarks" and given is None:
+        raise ConfigError(
+            "optimiser.learn landmarks trains no teacher first: its other heads would stay as they start",
+            "name trained weights with --teacher-weights",
+        )
     schedule = _alpha(recipe)
     check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
     with CommandRun(recipe, data, held_out, where, on_event, "distill", kept) as run:

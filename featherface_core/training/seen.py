@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featherface_core.assignment import Predictions, match
 from featherface_core.checkpoint import load_start
 from featherface_core.data.annotation import Faces, set_sizes
-from featherface_core.data.open import DataNames, open_data
+from featherface_core.data.open import DataNames, open_training
 from featherface_core.data.reports import SeenBin, SeenReport
 from featherface_core.data.stats import face_sizes
 from featherface_core.events import Progress, RunListener, ignore
@@ -33,7 +33,7 @@ def seen(data: DataNames, recipe: Recipe, count: int, on_event: RunListener = ig
     shown to the network as ``recipe.init`` starts it. Raises DataError and ConfigError as training does.
     """
     start = time.perf_counter()
-    source = open_data(data, None, on_event)[0]
+    source = open_training(data, on_event)
     pictures = TrainingPictures(source, recipe)
     order = Order.of(recipe, set_sizes(source))
     keys = list(islice(chain.from_iterable(order), count))
@@ -111,5 +111,15 @@ def _bins(sizes: NDArray[np.float64], anchors: NDArray[np.int64]) -> tuple[SeenB
         faces, positives = int((place == i).sum()), int(anchors[place == i].sum())
         high = EDGES[i + 1] if i + 1 < len(EDGES) else None
         share, of_anchors = faces / max(1, len(sizes)), positives / max(1, int(anchors.sum()))
-        made.append(SeenBin(low, high, faces, share, positives, of_anchors, positives / max(1, faces)))
+        made.append(
+            SeenBin(
+                low=low,
+                high=high,
+                faces=faces,
+                share=share,
+                positives=positives,
+                positive_share=of_anchors,
+                positives_per_face=positives / max(1, faces),
+            )
+        )
     return tuple(made)

@@ -27,6 +27,8 @@ def sent(batch: Batch, device: torch.device) -> Batch:
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    if tensor.device.type != "cpu":  # painted there
+        return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
