@@ -72,7 +72,7 @@ class Row:
         self.parts.update(dict.fromkeys(PARTS, 0.0))
         start = time.perf_counter()
         for _ in range(steps):
-            self.engine._step(self.loader, False)
+            self.engine.take_step(self.loader)
         total = time.perf_counter() - start
         self.parts["rest"] = total - sum(self.parts.values())
         self.blocks.append(total / steps)

@@ -16,9 +16,9 @@ WeightsOption = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        metavar="FILE",
-        help="A .safetensors of ours or a published .pth/.tar; the word untrained for a random network. "
-        "Default: those that ship, of v2 unless --model v1.",
+        metavar="FILE|v2",
+        help="A .safetensors of ours or a published .pth/.tar; v1 or v2 for those that ship; the word untrained for a random "
+        "network. Default: those that ship, of v2 unless --model v1.",
     ),
 ]
 ModelOption = Annotated[

@@ -33,7 +33,7 @@ def show_distill(report: DistillReport) -> None:
 
 
 def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
-    columns = ("network", "model", "AP", "recall", "parameters", "MACs", "epoch", "time")
+    columns = ("network", "model", "AP", "whole", "small", "recall", "parameters", "MACs", "epoch", "time")
     made = table(*columns, title=title, right=columns[2:])
     made.columns[0].no_wrap = True
     for n in networks:
@@ -42,6 +42,8 @@ def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
             n.role,
             n.model,
             number(n.ap, ".4f"),
+            number(n.ap_whole, ".4f"),
+            number(n.ap_small, ".4f"),
             number(n.recall, ".4f"),
             f"{n.parameters:,}",
             giga(n.macs),
@@ -50,7 +52,10 @@ def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
             style="bold" if n.role in ("student", "model") else "",
         )
     stdout.print(made)
-    said = "epoch: of the best validation. MACs: one 640x640 picture, deformable products included."
+    said = (
+        "AP: the mean at full size (whole) and shown small. epoch: of the best validation. MACs: one 640x640 picture, "
+        "deformable products included."
+    )
     stdout.print(Text(said, style="dim"))
 
 

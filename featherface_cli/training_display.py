@@ -75,9 +75,18 @@ class _Display:
 
     def _epoch(self, event: Epoch) -> None:
         r = event.record
-        columns = [("epoch", 7), ("loss", 7), ("val", 7), ("AP", 6), ("lr", 8), ("alpha", 5), ("pict/s", 6), ("ETA", 8)]
-        if self.gradients:
-            columns[6:6] = [("gradient", 9), ("clipped", 7)]
+        columns = [
+            ("epoch", 7),
+            ("loss", 7),
+            ("val", 7),
+            ("AP", 6),
+            ("whole", 6),
+            ("small", 6),
+            ("lr", 8),
+            ("alpha", 5),
+        ]
+        columns += [("gradient", 9), ("clipped", 7)] if self.gradients else []
+        columns += [("pict/s", 6), ("ETA", 8)]
         if self.headed != event.run:
             self.headed = event.run
             head = Text("  ".join(f"{name:>{width}}" for name, width in columns), style="bold")
@@ -87,6 +96,8 @@ class _Display:
             "loss": number(r["train_loss"], ".3f"),
             "val": number(r["val_loss"], ".3f"),
             "AP": number(r["val_map"], ".3f"),
+            "whole": number(r.get("val_map_whole"), ".3f"),
+            "small": number(r.get("val_map_small"), ".3f"),
             "lr": number(r["learning_rate"], ".1e"),
             "alpha": number(r["alpha"], ".2f"),
             "gradient": number(r.get("grad_norm_mean"), ".2f"),

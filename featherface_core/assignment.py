@@ -288,6 +288,13 @@ def _windows(targets: Targets, height: int, width: int, config: LossConfig) -> _
     return _Windows((first[0], first[1]), (count[0], count[1]), (region[0], region[1]))
 
 
+def _pairs(targets: Targets, height: int, width: int, config: LossConfig, cells: Tensor) -> int:
+    """How many cells the windows have; read on the CPU, from its own copy of the targets where those are elsewhere."""
+    if not _counting_is_free(cells.device):
+        cells = _windows(targets.on_host(), height, width, config).cells
+    return int(cells.sum())
+
+
 def _near(targets: Targets, height: int, width: int, config: LossConfig) -> _Near:
     """All pairs of anchors and ignored faces that may matter, and with IoU matching of anchors and real faces."""
     stride, side, _, columns, start = _layers(height, width, str(targets.boxes.device))
@@ -295,10 +302,7 @@ def _near(targets: Targets, height: int, width: int, config: LossConfig) -> _Nea
     boxes = targets.boxes
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     cells = windows.cells.flatten()
-    if _counting_is_free(boxes.device):
-        total = int(cells.sum())
-    else:
-        total = int(_windows(targets.on_host(), height, width, config).cells.sum())
+    total = _pairs(targets, height, width, config, cells)
     ends = cells.cumsum(0)
     each = torch.arange(total, device=boxes.device)
     # a list of how many windows end before each pair names the pair's window

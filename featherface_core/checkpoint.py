@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from featherface_core.config import ModelConfig, with_values
-from featherface_core.errors import ConfigError, WeightsError, first_sentence
+from featherface_core.errors import ConfigError, WeightsError, did_you_mean, first_sentence
 from featherface_core.files import replacing
 from featherface_core.models import upstream
 from featherface_core.models.variants import VARIANTS, build_model
 from featherface_core.narrow import can_narrow, narrow
 from featherface_core.results import ConversionReport
+from featherface_core.shipped import SHIPPED, find_weights
 
 if TYPE_CHECKING:
     from featherface_core.models.featherface import FeatherFace
@@ -50,13 +51,14 @@ def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights
     """Read a weights file and recognise its network from the names and shapes it holds.
 
     path: a .safetensors of ours, or a published .pth/.tar: saved from any device, plain or wrapped under
-    ``model_state_dict``, ``state_dict`` or ``model``, with or without ``module.`` prefixes and profiler buffers.
+    ``model_state_dict``, ``state_dict`` or ``model``, with or without ``module.`` prefixes and profiler buffers; or the name
+    of weights that ship, such as ``v2``.
     expect: the network it must fit; without it, the file's own record or the named variant that fits.
 
     Raises WeightsError (exit code 4): a file that is missing, empty, broken or not a weights file; tensors missing,
     unexpected, misshapen or not finite, all listed in ``details``, with the variant that would have fitted.
     """
-    path = Path(path)
+    path = find_weights(path)
     state, recorded = _read(path)
     if recorded is not None and expect is not None and _architecture(recorded) != _architecture(expect):
         raise WeightsError(
@@ -99,10 +101,10 @@ def load_start(model: "FeatherFace", path: str | Path) -> str:
 
     path: the ImageNet backbone (upstream's mobilenetV1X0.25_pretrain.tar), of which everything but the classifier is used; or
     a detector's weights of any variant: all of it where the networks are the same, the strongest channels of a wider one of the
-    same family (see narrow), else the backbone, which all share.
+    same family (see narrow), else the backbone, which all share. The name of weights that ship stands for their file.
     Raises WeightsError as ``load_weights`` does.
     """
-    path = Path(path)
+    path = find_weights(path)
     try:
         weights = load_weights(path)
     except WeightsError:
@@ -212,7 +214,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
     """Tensors under the file's own names, and the configuration that our files carry."""
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "does not exist"
-        raise WeightsError(f"weights file {path} {reason}", "give a .safetensors, .pth or .tar file")
+        raise WeightsError(f"weights file {path} {reason}", _hint(path))
     try:
         with path.open("rb") as stream:
             head = stream.read(9)
@@ -232,6 +234,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
         f"{path} is not a weights file: it begins with {head[:8]!r}",
         "give a .safetensors, or a .pth/.tar saved by torch.save",
     )
+
+
+def _hint(path: Path) -> str:
+    """What to give in place of a file that does not exist; where it looks like a name, the names that ship."""
+    if path.suffix or len(path.parts) > 1 or path.is_dir():
+        return "give a .safetensors, .pth or .tar file"
+    return f"give a .safetensors, .pth or .tar file, or weights that ship; {did_you_mean(path.name, SHIPPED)}"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:

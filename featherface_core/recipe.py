@@ -17,6 +17,7 @@ CropKind = Literal["official", "jitter", "face-size", "collage", "mixture", "non
 ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
 BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou", "eiou"]
 AssignKind = Literal["iou", "atss", "simota"]
+LearnKind = Literal["all", "landmarks"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
 AmpKind = Literal["auto", "off", "bf16", "fp16"]
 TeacherKind = Literal["auto", "torch", "onnxruntime"]
@@ -175,6 +176,8 @@ class LossConfig:
 class OptimiserConfig:
     """AdamW (Loshchilov & Hutter 2019) and its learning rate.
 
+    learn: ``all``, or ``landmarks``: the landmark heads alone, by their term of the loss alone. All else stays as it starts,
+    so boxes and scores stay bit for bit; the best epoch is that of the lowest landmark term in validation.
     frozen_stages: how many of the backbone's three stages stay as they start; they cost a forward pass alone.
     frozen_statistics: batch normalisations keep the mean and variance that they start with, all else learns: for
     fine-tuning a trained network. lr: the peak. final: share of the peak at the end. schedule: ``cosine`` after a linear
@@ -191,6 +194,7 @@ class OptimiserConfig:
     schedule: ScheduleKind = "cosine"
     backbone_lr: float = 1.0
     offset_lr: float = 0.1
+    learn: LearnKind = "all"
     frozen_stages: int = 0
     frozen_statistics: bool = False
     warmup_epochs: float = 1.0
@@ -201,6 +205,7 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         check_choice("optimiser.schedule", self.schedule, ScheduleKind)
+        check_choice("optimiser.learn", self.learn, LearnKind)
         _check_positive("--lr", self.lr)
         check_range("--lr", self.lr, 0.0, 10.0)
         check_range("optimiser.final", self.final, 0.0, 1.0)
@@ -219,12 +224,15 @@ class ValidationConfig:
     """How AP is taken during training. It steers the run; it is not the WIDER FACE benchmark.
 
     every: epochs between validations; the last epoch is always validated. pictures: how many at most, evenly spread over the
-    set, 0 for all. size: long side in pixels that pictures are scaled to, 0 for their own. score, nms, iou: thresholds.
+    set, 0 for all. size: long side in pixels that pictures are scaled to, 0 for their own. small: share of that side at which
+    they are shown a second time, so that small faces count; the mean of both APs chooses the best epoch. 0 for no second
+    time. score, nms, iou: thresholds.
     """
 
     every: int = 1
     pictures: int = 300
     size: int = 640
+    small: float = 1 / 3
     score: float = 0.02
     nms: float = 0.4
     iou: float = 0.5
@@ -234,6 +242,7 @@ class ValidationConfig:
         check_range("validation.pictures", self.pictures, 0, 10_000_000)
         if self.size:
             check_size("validation.size", self.size)
+        check_range("validation.small", self.small, 0.0, 0.999)
         for name in ("score", "nms", "iou"):
             check_range(f"validation.{name}", getattr(self, name), 0.0, 1.0)
 
@@ -265,7 +274,9 @@ class MachineConfig:
     """Where and how fast; none of it changes what is learnt, but the results of another device, precision,
     layout or number of threads are rounded differently.
 
-    device: a torch device, or ``auto`` (cuda, else cpu). amp: mixed precision, ``auto`` where the device is a GPU.
+    device: a torch device, or ``auto`` (cuda, else cpu). amp: mixed precision. ``auto`` chooses once, when a run begins: on a
+    GPU bfloat16, or float16 where it lacks that; on a processor with instructions for bfloat16 what is measured to be faster
+    in a few steps, float32 in runs too short to measure (below 20,000 pictures of 320 px); else float32.
     channels_last: memory layout. compile: torch.compile. teacher: what runs it, ``torch`` or ``onnxruntime`` (CPU alone);
     ``auto`` is onnxruntime on a CPU in long runs. threads: of torch's CPU kernels, 0 for its choice. workers:
     processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none. paint: what makes
@@ -358,8 +369,11 @@ class Recipe:
     """A training run, but for its data.
 
     model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the
-    teacher's backbone); or a file: the ImageNet backbone, or weights of any variant, of which what fits is taken. epochs.
-    pictures_per_epoch: 0 for each once. repeats: times that a batch is trained on, a few steps apart, so that it is made,
+    teacher's backbone); or a file, or a name that ships (``v2``): the ImageNet backbone, or weights of any variant, of which
+    what fits is taken. epochs.
+    pictures_per_epoch: 0 for each once, or as often as set_weights say. set_weights: how often a picture of each joined data
+    set comes in an epoch, in the order in which they are named; 1.5 is once, and once more by a chance of a half; none for
+    once each. repeats: times that a batch is trained on, a few steps apart, so that it is made,
     and looked at by a teacher, once for so many steps (data echoing, Choi et al. 2019); an epoch has as many steps as
     ever. batch_size: over all processes. size: side of the square network input in pixels. seed.
     """
@@ -368,6 +382,7 @@ class Recipe:
     init: str = "random"
     epochs: int = 100
     pictures_per_epoch: int = 0
+    set_weights: tuple[float, ...] = ()
     repeats: int = 1
     batch_size: int = 32
     size: int = 640
@@ -384,6 +399,10 @@ class Recipe:
     def __post_init__(self) -> None:
         check_range("--epochs", self.epochs, 1, 1_000_000)
         check_range("pictures_per_epoch", self.pictures_per_epoch, 0, 1_000_000_000)
+        for weight in self.set_weights:
+            check_range("set_weights", weight, 0.0, 1000.0)
+        if self.set_weights and not any(self.set_weights):
+            raise ConfigError(f"set_weights {list(self.set_weights)} show no picture at all", "let one be above 0")
         check_range("repeats", self.repeats, 1, 100)
         check_range("--batch-size", self.batch_size, 1, 65_536)
         check_range("--seed", self.seed, 0, 2**31 - 1)

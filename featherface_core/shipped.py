@@ -18,6 +18,16 @@ def shipped_weights(config: ModelConfig) -> Path | None:
     )
 
 
+def find_weights(name: str | Path) -> Path:
+    """The file ``name``, or where there is none, the weights that ship under that name (SHIPPED); else ``name`` as it is.
+
+    >>> find_weights("v2").name, find_weights("mine.safetensors").name
+    ('v2.safetensors', 'mine.safetensors')
+    """
+    path = Path(name)
+    return path if path.is_file() or str(name) not in SHIPPED else _FOLDER / f"{name}.safetensors"
+
+
 def shipped_card(name: str) -> Path:
     """The card of the weights of a variant in SHIPPED: data and its terms, training, figures with their protocol, limits."""
     return _FOLDER / f"{name}.md"

@@ -293,16 +293,10 @@ class Album:
 
     def __init__(self, pictures: Sequence[Picture | str], faces: Sequence[Faces]) -> None:
         self.pictures, self.labels = pictures, faces
+        self.sets = ((self.name, len(pictures)),)
 
     def __len__(self) -> int:
         return len(self.pictures)
-
-    def shape(self, index: int) -> tuple[int, int]:
-        picture = self.pictures[index]
-        if isinstance(picture, str):
-            raise DataError(picture)
-        height, width = picture.shape[:2]
-        return height, width
 
     def faces(self, index: int) -> Faces:
         return self.labels[index]
@@ -323,14 +317,14 @@ def test_validation_is_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [painting(100, 150, (FACE, 250), (OTHER, 100 + 20 * k)) for k in range(4)]
     labels = [Faces.of([FACE, missed] if k % 2 else [FACE, OTHER]) for k in range(4)]
     album = Album([*pictures[:3], "gone", pictures[3]], [*labels[:3], Faces.of([FACE]), labels[3]])
-    config = ValidationConfig(pictures=0, size=300)
+    config = ValidationConfig(pictures=0, size=300, small=0)
     found = validate(build_model("v1-24", seed=0), album, config, LossConfig(), CPU)
     protocol = Protocol("size=300", post=PostprocessConfig(0.02, 0.4, 750))
     faces = [one.faces for one in faces_of(album.pictures, protocol, 2)]
-    assert found.precision == average_precision(faces, album.labels)
-    assert (found.precision.faces, found.precision.recall) == (9, pytest.approx(6 / 9))
+    assert found.whole == average_precision(faces, album.labels)
+    assert (found.whole.faces, found.whole.recall) == (9, pytest.approx(6 / 9))
     # the faces; then 160 wrong, 140 right, 120 wrong, 100 right
-    assert found.precision.ap == pytest.approx((4 + 5 / 6 + 6 / 8) / 9)
+    assert found.whole.ap == pytest.approx((4 + 5 / 6 + 6 / 8) / 9)
     assert protocol.words() in found.protocol
     assert "5 pictures of an album" in found.protocol
 
@@ -343,7 +337,7 @@ def test_validation_equals_eval_on_the_same_pictures(tmp_path: Path) -> None:
     wanted = average_precision(detected.faces, task.faces)
     source = open_one("synthetic:7", held_out=True)
     assert wanted.recall > 0
-    assert validate(model, source, ValidationConfig(size=96), LossConfig(), CPU).precision == wanted
+    assert validate(model, source, ValidationConfig(size=96), LossConfig(), CPU).whole == wanted
 
 
 def test_the_loss_of_a_validation_is_the_networks() -> None:

@@ -40,6 +40,7 @@ class Pictures:
         self, count: int, broken: tuple[int, ...] = (), side: int = 40, shapeless: tuple[int, ...] = ()
     ) -> None:
         self.name = "noise"
+        self.sets = (("noise", count),)
         self.count, self.broken, self.side = count, {*broken, *shapeless}, side
         self.shapeless = set(shapeless)
         self.reads: list[int] = []
@@ -308,7 +309,7 @@ def test_cached_pictures_are_those_of_the_source() -> None:
     source = Pictures(70)
     events: list[Progress] = []
     cached = CachedPictures(source, 1.0, events.append)
-    assert (len(cached), cached.name) == (70, "noise")
+    assert (len(cached), cached.name, cached.sets) == (70, "noise", (("noise", 70),))
     assert sorted(source.reads) == list(range(70))
     assert [(event.done, event.total) for event in events] == [(64, 70), (70, 70)]
     source.reads.clear()
@@ -327,9 +328,10 @@ def test_the_same_samples_come_from_memory() -> None:
 
 
 def test_broken_pictures_are_not_kept_and_still_named() -> None:
-    cached = CachedPictures(Pictures(5, broken=(2,)), 1.0)
-    with pytest.raises(DataError, match="picture 2 is broken"):
-        cached.read(2)
+    cached = CachedPictures(Pictures(5, shapeless=(2,)), 1.0)
+    for look in (cached.read, cached.shape):
+        with pytest.raises(DataError, match="picture 2 is broken"):
+            look(2)
     assert training(cached, PLAIN, 0)[Key(0, 0, 2, 40)][2] == ["picture 2 is broken"]
 
 
@@ -346,6 +348,9 @@ def test_memory_is_exceeded_by_no_more_than_a_block_and_the_rest_is_read_each_ti
     source.reads.clear()
     assert equal((*cached.read(299), []), (*Pictures(300).read(299), []))
     assert source.reads == [299]
+    assert cached.shape(299) == (40, 40)  # as the source says
+    source.side = 50
+    assert (cached.shape(0), cached.shape(299)) == ((40, 40), (50, 50))
 
 
 def test_no_more_is_kept_than_the_memory_holds() -> None:

@@ -153,6 +153,15 @@ def test_half_of_the_faces_are_of_their_natural_size() -> None:
     assert drawn.count(0) == pytest.approx(300, abs=35)  # a half, and a half of the other half
 
 
+def test_natural_sizes_are_those_that_a_view_can_show() -> None:
+    """A picture of 200 px is a view at 1.92 to 6.4 times its scale, of which 4 is the most that is shown."""
+    source = Shapes([(200, 200)], [Faces.of([[90, 90, 110, 110]])])
+    look = lambda index: (source.shape(index), source.faces(index))  # noqa: E731
+    mixture = Mixture(look, np.ones(1), replace(WANTED, size_edges=(), face_sizes=(16.0, 250.0)))
+    scales = [mixture.choose(0, (500, 500), rng_of(seed)).scale for seed in range(200)]
+    assert 3.7 < max(scales) <= 4.001
+
+
 def test_faces_that_no_scale_brings_to_a_size_are_not_drawn_for_it() -> None:
     """Faces of 10 px are enlarged to 20 at most; and views, at most of 1.25 times, show 12.5."""
     source = Shapes(

@@ -24,6 +24,7 @@ class Shapes:
 
     def __init__(self, shapes: list[tuple[int, int]], labels: list[Faces]) -> None:
         self.shapes, self.labels = shapes, labels
+        self.sets = (("shapes", len(shapes)),)
 
     def __len__(self) -> int:
         return len(self.shapes)

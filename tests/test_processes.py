@@ -50,9 +50,9 @@ model = build_model({model!r}, seed=0)
 one = Engine("model", model, LabelsTask(made.loss, processes), source, source, made, folder, processes, device, silent, "")
 one.optimiser.step = lambda *a, **k: None
 loader = iter(runs_batches(one))
-losses, norm, _ = one._step(loader, False)
+taken = one.take_step(loader)
 if processes.first:
-    torch.save({{"gradients": {{n: p.grad for n, p in one.model.named_parameters()}}, "losses": losses, "norm": norm,
+    torch.save({{"gradients": {{n: p.grad for n, p in one.model.named_parameters()}}, "losses": taken.losses, "norm": taken.norm,
                 "statistics": {{n: t for n, t in one.model.state_dict().items() if "running" in n}}}},
                out / f"gradients{{processes.world}}.pt")
 leave()

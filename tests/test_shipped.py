@@ -16,6 +16,7 @@ from featherface_core.bench.alone import measure_alone
 from featherface_core.bench.candidate import Setting, Source
 from featherface_core.checkpoint import load_weights
 from featherface_core.config import ExportConfig
+from featherface_core.errors import WeightsError
 from featherface_core.models.variants import VARIANTS
 from featherface_core.onnx.export import export
 from featherface_core.pictures import PORTRAIT
@@ -107,6 +108,52 @@ def test_who_teaches_where_no_file_is_named() -> None:
     assert _teacher_file("v1-24", None, "faces/") is None
     assert _teacher_file("v1", "train", "faces/") is None
     assert _teacher_file("v1", "mine.pth", "synthetic") == Path("mine.pth")
+
+
+def test_a_name_stands_for_a_file_unless_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    assert load_weights("v1").path == file_of("v1")
+    monkeypatch.chdir(tmp_path)
+    Path("v1").write_bytes(weights.read_bytes())
+    assert load_weights("v1").config.name == "v2"
+    with pytest.raises(WeightsError, match="weights file v1/v1 does not exist"):
+        load_weights("v1/v1")
+    with pytest.raises(WeightsError, match="v22 does not exist") as problem:
+        load_weights("v22")
+    assert "did you mean 'v2'? known: v1, v2" in problem.value.hint
+
+
+SMALL = (
+    "--data", "synthetic:16", "--epochs", "2", "--batch-size", "4", "--size", "64", "--workers", "0", "--device", "cpu",
+    "--set", "pictures_per_epoch=4", "--set", "validation.pictures=2", "--set", "machine.cache_gb=0", "--out", "r", "--json",
+)  # fmt: skip
+
+
+def test_a_run_starts_from_a_name_and_keeps_it(run: Run, tmp_path: Path) -> None:
+    ran = run("train", *SMALL, "--init", "v2", "--lr", "1e-9", "--set", "optimiser.ema=0", "--stop-after", "1")
+    assert json.loads(ran.out)["network"]["start"] == "all weights of v2.safetensors"
+    name = "heads.0.classes.weight"  # at this learning rate it hardly moves
+    trained = torch.load(tmp_path / "r" / "last.pt", weights_only=True)["model"][name]
+    assert float((trained - load_weights("v2").state[name]).abs().max()) < 1e-6
+    (tmp_path / "r" / "last.pt").unlink()  # stopped before its first checkpoint: it starts from the name again
+    resumed = json.loads(run("train", "--resume", "r", "--json").out)
+    assert (resumed["finished"], resumed["network"]["start"]) == (True, "all weights of v2.safetensors")
+
+
+def test_a_teacher_and_a_student_by_name(run: Run) -> None:
+    ran = run("distill", *SMALL, "--init", "v2", "--teacher-weights", "v1", "--stop-after", "1")
+    assert ran.code == 0, ran.err
+    resumed = json.loads(run("distill", "--resume", "r", "--json").out)
+    student, teacher = resumed["networks"]
+    assert student["start"] == "all weights of v2.safetensors"
+    assert "v1.safetensors" in teacher["weights"]
+    assert teacher["trained"] is False
+
+
+def test_a_name_where_a_command_takes_weights(run: Run) -> None:
+    ran = run("export", "--format", "pth", "--weights", "v1", "--json")
+    assert json.loads(ran.out)["model"] == "v1"
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def test_layers_that_make_offsets_learn_slower(tmp_path: Path) -> None:
     assert slow == {name for name in named if ".offset." in name or ".mask." in name}
     assert len(slow) == 15 * 4
     assert {p.ndim for p in named.values() if decays[id(p)] == 0} == {1}
-    one._step(runs_batches(one), False)
+    one.take_step(runs_batches(one))
     rates = {group["share"]: group["lr"] for group in one.optimiser.param_groups}
     assert rates[0.1] == pytest.approx(0.1 * rates[1.0])
 

@@ -16,7 +16,8 @@ AS_PUBLISHED = PostprocessConfig(0.02, 0.4, 0)
 
 @dataclass(frozen=True)
 class Protocol:
-    """resize: ``original``, ``size=N`` or ``multi-scale``. flip: each picture is seen mirrored too.
+    """resize: ``original``, ``size=N`` or ``multi-scale``. flip: each picture is seen mirrored too. share: of a picture's own
+    long side that it is seen at, above 0 to 1, where resize is ``original``.
 
     post: score threshold, NMS, and how many faces are kept at most. With more than one view of a picture, the faces of all
     are merged by the same NMS.
@@ -25,6 +26,7 @@ class Protocol:
     resize: str = "original"
     flip: bool = False
     post: PostprocessConfig = AS_PUBLISHED
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.resize not in ("original", "multi-scale"):
@@ -41,17 +43,23 @@ class Protocol:
             short, long = min(height, width), max(height, width)
             base = min(SHORT / short, LONG / long)
             return tuple(max(1, round(long * base * scale / SHORT)) for scale in PYRAMID)
+        if self.share < 1:
+            return (max(1, round(self.share * max(height, width))),)
         return (self.size,)
+
+    def view(self) -> str:
+        """The resize rule, for people."""
+        if self.resize == "original":
+            return "original size" if self.share == 1 else f"{self.share:.3g} of the original size"
+        if self.resize == "multi-scale":
+            return f"5 scales (short side {', '.join(map(str, PYRAMID))} px)"
+        return f"long side {self.size} px"
 
     def words(self) -> str:
         """The resize rule, flips and thresholds, to stand beside a figure."""
-        views = {
-            "original": "original size",
-            "multi-scale": f"5 scales (short side {', '.join(map(str, PYRAMID))} px)",
-        }.get(self.resize, f"long side {self.size} px")
         mirrored = "with mirrored pictures" if self.flip else "no flip"
         most = f"at most {self.post.top_k:,} faces a picture" if self.post.top_k else "no top-k"
-        return f"{views}, {mirrored}, score above {self.post.score:g}, NMS {self.post.nms:g}, {most}"
+        return f"{self.view()}, {mirrored}, score above {self.post.score:g}, NMS {self.post.nms:g}, {most}"
 
 
 def parse_resize(text: str) -> str:

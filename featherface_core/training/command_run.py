@@ -15,8 +15,8 @@ from featherface_core.checkpoint import (
     start_from,
 )
 from featherface_core.config import ModelConfig
-from featherface_core.data.annotation import PictureSource
-from featherface_core.data.open import SYNTHETIC, open_data
+from featherface_core.data.annotation import PictureSource, set_sizes
+from featherface_core.data.open import DataNames, is_synthetic, names_of, open_data
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note, Plan, RunEvent, RunListener
 from featherface_core.models.featherface import FeatherFace
@@ -26,11 +26,12 @@ from featherface_core.params import measure
 from featherface_core.recipe import Recipe
 from featherface_core.run_folder import RUNS, next_folder
 from featherface_core.training.calibration import calibrate_file
-from featherface_core.training.engine import Engine, Outcome
+from featherface_core.training.engine import Best, Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.order import Order
 from featherface_core.training.picture_store import PictureStore, StoreError
+from featherface_core.training.precision import Format, choose_format, use_tensor_cores
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
 from featherface_core.training.samples import save_samples
@@ -54,13 +55,16 @@ class Where:
 
 
 class CommandRun:
-    """What the networks of one command share: processes, data, folder and events."""
+    """What the networks of one command share: processes, data, folder and events.
+
+    recipe: as given, but with the number format that was chosen.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
-        data: str,
-        held_out: str | None,
+        data: DataNames,
+        held_out: DataNames | None,
         where: Where,
         on_event: RunListener,
         task: str,
@@ -76,15 +80,30 @@ class CommandRun:
             )
         if recipe.machine.threads:
             torch.set_num_threads(recipe.machine.threads)
+        if recipe.optimiser.learn == "landmarks":
+            _check_landmarks(recipe)
         # a wrong name or file is said before any picture is read, and before there is a folder
         config = resolve_model(recipe.model)
         if recipe.init not in ("random", "teacher") and not where.resume:
             load_start(build_model(config), recipe.init)
         self.source, self.held_out = open_data(data, held_out, self.on_event)
+        Order.of(recipe, set_sizes(self.source))  # refuses weights that do not fit the sets
         self.data_names = self.source.name
+        use_tensor_cores(self.device)
+        self.format = self._format(config)
+        self.recipe = replace(recipe, machine=replace(recipe.machine, amp=self.format.amp))
         self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
 
-    def _folder(self, name: str, task: str, data: str, held_out: str | None, kept: dict[str, Any]) -> RunFolder:
+    def _format(self, config: ModelConfig) -> Format:
+        """The number format, chosen once: the run's folder keeps it, and one that is resumed goes on in its own."""
+        if not self.processes.first:
+            return self.processes.tell(None)  # type: ignore[no-any-return]
+        shown = 0 if self.where.resume else self.looked_at() * self.recipe.repeats * self.recipe.size**2
+        return self.processes.tell(choose_format(self.recipe, config, self.device, shown))  # type: ignore[no-any-return]
+
+    def _folder(
+        self, name: str, task: str, data: DataNames, held_out: DataNames | None, kept: dict[str, Any]
+    ) -> RunFolder:
         where = self.where
         if self.processes.first:
             if where.resume:
@@ -92,7 +111,7 @@ class CommandRun:
                 folder = RunFolder.existing(where.out)
             else:
                 folder = RunFolder.create(where.out or next_folder(RUNS, name), where.force)
-                more = {"task": task, "data": _absolute(data), "val": _absolute(held_out), **kept}
+                more = {"task": task, "data": _kept(data), "val": _kept(held_out), **kept}
                 recipe = replace(self.recipe, model=kept_name(self.recipe.model), init=kept_name(self.recipe.init))
                 folder.write_config(recipe, more, where.command)
             folder.write_environment(self.device, self.processes.world)
@@ -127,7 +146,7 @@ class CommandRun:
 
     def looked_at(self) -> int:
         """How many pictures this process shows in the whole run, each repeated one once."""
-        order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world)
+        order = Order.of(self.recipe, set_sizes(self.source), self.processes.rank, self.processes.world)
         shown = self.recipe.epochs * order.steps * self.recipe.batch_size
         return shown // (self.processes.world * self.recipe.repeats)
 
@@ -156,7 +175,7 @@ class CommandRun:
             if self.processes.first:
                 v = self.recipe.validation
                 result = validate(model, self.held_out, v, self.recipe.loss, self.device, self.on_event)
-                row = replace(row, ap=_number(result.precision.ap), recall=_number(result.precision.recall))
+                row = _with_aps(row, Best.of(0, result, result.loss))
             return model, self.processes.tell(row), describe(self.recipe.validation, self.held_out)
         recipe = replace(
             self.recipe,
@@ -214,10 +233,13 @@ class CommandRun:
             [
                 ("network", f"{model.config.name}, start: {engine.start}"),
                 ("data", f"{len(self.source):,} pictures of {self.source.name}"),
+                *self._weights(recipe),
+                ("validation", f"{len(self.held_out):,} pictures of {self.held_out.name}"),
                 (
                     "epochs",
                     f"{recipe.epochs} of {engine.steps} steps, {recipe.batch_size} pictures of {recipe.size} px each",
                 ),
+                ("number format", self.format.words),
                 ("resumed", f"at step {engine.step:,} of {engine.steps * recipe.epochs:,}")
                 if resumed
                 else ("run", str(folder.path)),
@@ -225,17 +247,24 @@ class CommandRun:
         )
         # --stop-after counts the epochs of the run that was asked for, not those of its teacher or control
         outcome = engine.fit(self.where.stop_after if folder.path == self.folder.path else 0)
-        if outcome.finished and recipe.calibration.sizes and self.processes.first:
+        calibrated = recipe.calibration.sizes and recipe.optimiser.learn == "all"  # it would move scores
+        if outcome.finished and calibrated and self.processes.first:
             said = calibrate_file(folder.best, self.held_out, recipe, self.on_event)
             self.on_event(Note(f"scores shifted, in log odds by anchor size: {said}"))
         return self._report(role, folder, model.config, engine.start, recipe, outcome)
 
+    def _weights(self, recipe: Recipe) -> list[tuple[str, str]]:
+        """A row of the plan, where some sets come more often than others."""
+        pairs = zip(recipe.set_weights, self.source.sets, strict=False)
+        said = ", ".join(f"{name} {weight:g}" for weight, (name, _) in pairs)
+        return [("set weights", said)] if said else []
+
     def _report(
         self, role: str, folder: RunFolder, config: ModelConfig, start: str, recipe: Recipe, outcome: Outcome
     ) -> TrainReport:
-        row = _row(role, config, str(folder.best), start, outcome.epochs, outcome.best_epoch, outcome.seconds)
-        if outcome.best_epoch:
-            row = replace(row, ap=outcome.best_ap, recall=outcome.best_recall)
+        row = _row(role, config, str(folder.best), start, outcome.epochs, outcome.best.epoch, outcome.seconds)
+        if outcome.best.epoch:
+            row = _with_aps(row, outcome.best)
         return TrainReport(
             str(folder.path),
             row,
@@ -280,6 +309,17 @@ def _class_weights(model: FeatherFace) -> list[Tensor]:
     return [t for name, t in model.heads.state_dict().items() if name.endswith("classes.weight")]
 
 
+def _check_landmarks(recipe: Recipe) -> None:
+    """Raise ConfigError where landmark heads cannot learn alone."""
+    if recipe.init in ("random", "teacher"):
+        raise ConfigError(
+            f"optimiser.learn landmarks leaves all but the landmark heads as it starts, and --init {recipe.init} is no start",
+            "name trained weights, for example --init v2",
+        )
+    if not recipe.loss.landmark:
+        raise ConfigError("loss.landmark 0 teaches landmark heads nothing", "use --set loss.landmark=1")
+
+
 def _row(
     role: str,
     config: ModelConfig,
@@ -297,8 +337,13 @@ def _row(
     )
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _with_aps(row: NetworkRow, best: Best) -> NetworkRow:
+    ap, recall, whole, small = (_number(value) for value in (best.ap, best.recall, best.whole, best.small))
+    return replace(row, ap=ap, recall=recall, ap_whole=whole, ap_small=small)
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def kept_name(name: str) -> str:
@@ -306,10 +351,12 @@ def kept_name(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
-def _absolute(data: str | None) -> str | None:
-    if data is None or data.partition(":")[0] == SYNTHETIC:
-        return data
-    return str(Path(data).resolve())
+def _kept(data: DataNames | None) -> str | list[str] | None:
+    """The data sets so that they are found from any folder; one alone as a plain text."""
+    if data is None:
+        return None
+    names = [name if is_synthetic(name) else str(Path(name).resolve()) for name in names_of(data)]
+    return names[0] if len(names) == 1 else names
 
 
 def _quiet(event: RunEvent) -> None:

@@ -18,7 +18,7 @@ from featherface_core.config import load_yaml, with_values
 from featherface_core.errors import ConfigError, WeightsError, first_sentence
 from featherface_core.files import replacing, write_text
 from featherface_core.machine import machine_facts
-from featherface_core.recipe import Recipe, as_mapping
+from featherface_core.recipe import Recipe, ValidationConfig, as_mapping
 from featherface_core.run_folder import comment, existing_folder, fresh_folder
 
 CHECKPOINT_SCHEMA = 1
@@ -56,7 +56,9 @@ class RunFolder:
     def read_config(self) -> tuple[Recipe, dict[str, Any]]:
         """The recipe and the other keys of an earlier run."""
         mapping = load_yaml(self.config)
-        recipe = with_values(Recipe(), mapping.pop("recipe", {}), str(self.config))
+        # a run that began before pictures were shown small too goes on as it began
+        base = Recipe(validation=ValidationConfig(small=0.0))
+        recipe = with_values(base, mapping.pop("recipe", {}), str(self.config))
         return recipe, mapping
 
     def write_environment(self, device: torch.device, world: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from featherface_core.data.annotation import Faces, Picture, PictureSource
+from featherface_core.data.annotation import Faces, Picture, PictureSource, set_sizes
 from featherface_core.data.augment.paint import paint
 from featherface_core.data.augment.plan import Plan
 from featherface_core.data.augment.planner import Planner, UnreadableError
@@ -80,7 +80,9 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
 
     def __init__(self, source: PictureSource, recipe: Recipe) -> None:
         self.source, self.seed = source, recipe.seed
-        self.planner = Planner(source, recipe.augment, recipe.size)
+        # what is mixed in is drawn as the order draws
+        weights = np.repeat(recipe.set_weights, set_sizes(source)) if recipe.set_weights else None
+        self.planner = Planner(source, recipe.augment, recipe.size, weights)
 
     def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]]:
         """The picture (S, S, 3), its faces, and what was wrong with pictures that are not in it."""
@@ -171,11 +173,16 @@ class CachedPictures:
                 if full:
                     break
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """As the source's."""
+        return self.source.sets
+
     def __len__(self) -> int:
         return len(self.source)
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture."""
+        """(height, width) of a picture as ``read`` gives it, from the kept one where it is there. Raises DataError."""
         picture = self.kept[index]
         return self.source.shape(index) if picture is None else (picture.shape[0], picture.shape[1])
 

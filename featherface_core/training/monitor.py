@@ -258,6 +258,8 @@ def describe(record: Mapping[str, Any], epochs: int | None = None) -> str:
     for name, key, form in (
         ("val loss", "val_loss", ".4f"),
         ("AP", "val_map", ".4f"),
+        ("at full size", "val_map_whole", ".4f"),
+        ("small", "val_map_small", ".4f"),
         ("lr", "learning_rate", ".1e"),
         ("alpha", "alpha", ".3f"),
         ("gradient norm", "grad_norm_current", ".3g"),

@@ -136,6 +136,11 @@ class PictureStore:
         """Workers plan, and need no pixels for that."""
         return {**self.__dict__, "pixels": None}
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """As the source's."""
+        return self.source.sets
+
     def __len__(self) -> int:
         return len(self.source)
 

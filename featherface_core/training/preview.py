@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from featherface_core.data.open import open_data
+from featherface_core.data.open import DataNames, open_data
 from featherface_core.data.sheet import contact_sheet
 from featherface_core.events import RunListener, ignore
 from featherface_core.pictures import write_picture
@@ -25,7 +25,7 @@ class PreviewReport:
     with_landmarks: int
 
 
-def preview(data: str, recipe: Recipe, count: int, out: Path, on_event: RunListener = ignore) -> PreviewReport:
+def preview(data: DataNames, recipe: Recipe, count: int, out: Path, on_event: RunListener = ignore) -> PreviewReport:
     """Draw the first ``count`` pictures of the recipe's first epoch on ``data``, with boxes and landmarks, into ``out``."""
     source = open_data(data, None, on_event)[0]
     samples = training_samples(source, recipe, count)

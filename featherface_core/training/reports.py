@@ -8,7 +8,8 @@ from typing import Any
 class NetworkRow:
     """One network of a run. role: student, teacher, control, or model.
 
-    ap, recall: 0 to 1, by the report's protocol, None where nothing was validated. macs: multiply-accumulates of one 640x640
+    ap, recall: 0 to 1, by the report's protocol, None where nothing was validated. ap_whole, ap_small: the APs of pictures at
+    full size and shown small, whose mean ``ap`` is; None where they were not taken. macs: multiply-accumulates of one 640x640
     picture, deformable products included. weights: its file. trained: in this run.
     """
 
@@ -24,6 +25,8 @@ class NetworkRow:
     best_epoch: int
     seconds: float
     trained: bool = True
+    ap_whole: float | None = None
+    ap_small: float | None = None
 
     def gain_over(self, other: "NetworkRow | None") -> float | None:
         """This network's AP less the other's; None where either has none."""

@@ -9,7 +9,7 @@ from featherface_core.checkpoint import (
     load_weights,
 )
 from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
-from featherface_core.data.open import SYNTHETIC
+from featherface_core.data.open import DataNames, is_synthetic
 from featherface_core.distill import Teacher
 from featherface_core.errors import ConfigError, WeightsError
 from featherface_core.events import RunListener
@@ -32,13 +32,15 @@ def teacher_in_torch(model: FeatherFace, recipe: Recipe, pictures: int, on_event
     return Teacher(model)
 
 
-def default_recipe(model: str, data: str) -> Path:
-    """The recipe that fits what was named: the embedded data set's, else the model's at full length."""
-    name = "synthetic" if data.partition(":")[0] == SYNTHETIC else "v2-widerface" if model == "v2" else "v1-widerface"
+def default_recipe(model: str, data: DataNames) -> Path:
+    """The recipe that fits what was named: the embedded data set's where it is all, else the model's at full length."""
+    name = "synthetic" if is_synthetic(data) else "v2-widerface" if model == "v2" else "v1-widerface"
     return configs_folder() / "recipes" / f"{name}.yaml"
 
 
-def train(recipe: Recipe, data: str, held_out: str | None, where: Where, on_event: RunListener) -> TrainReport:
+def train(
+    recipe: Recipe, data: DataNames, held_out: DataNames | None, where: Where, on_event: RunListener
+) -> TrainReport:
     """Train ``recipe.model`` on ``data`` and return what came of it; the run's folder holds the rest.
 
     data, held_out: see data.open.open_data. Raises StoppedError when interrupted, after saving; FeatherFaceError subclasses
@@ -47,6 +49,7 @@ def train(recipe: Recipe, data: str, held_out: str | None, where: Where, on_even
     if recipe.init == "teacher":
         raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
     with CommandRun(recipe, data, held_out, where, on_event, "train", {}) as run:
+        recipe = run.recipe
         model, start = run.student(run.folder)
         report = run.fitted("model", run.folder, model, start, LabelsTask(recipe.loss, run.processes), recipe)
         run.finish(run.folder, report)
@@ -55,8 +58,8 @@ def train(recipe: Recipe, data: str, held_out: str | None, where: Where, on_even
 
 def distill(
     recipe: Recipe,
-    data: str,
-    held_out: str | None,
+    data: DataNames,
+    held_out: DataNames | None,
     teacher: str,
     teacher_weights: Path | None,
     control: bool,
@@ -67,13 +70,14 @@ def distill(
 ) -> DistillReport:
     """Train ``recipe.model`` by the network ``teacher`` and return how they, and the control, compare.
 
-    teacher: a variant's name or YAML file. teacher_weights: its weights; None trains one first, on the same data, for
-    ``teacher_epochs`` epochs (0: as many as the student). control: train the student's network without a teacher too, with
-    the same start, seed, data and epochs. Raises as ``train`` does, and WeightsError for weights of another network.
+    teacher: a variant's name or YAML file. teacher_weights: its weights, a file or a name that ships; None trains one first,
+    on the same data, for ``teacher_epochs`` epochs (0: as many as the student). control: train the student's network without
+    a teacher too, with the same start, seed, data and epochs. Raises as ``train`` does, and WeightsError for weights of
+    another network.
     """
     kept = {
         "teacher": kept_name(teacher),
-        "teacher_weights": str(teacher_weights.resolve()) if teacher_weights else None,
+        "teacher_weights": kept_name(str(teacher_weights)) if teacher_weights else None,
         "control": control,
         "teacher_epochs": teacher_epochs,
     }
@@ -82,6 +86,7 @@ def distill(
     schedule = _alpha(recipe)
     check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
     with CommandRun(recipe, data, held_out, where, on_event, "distill", kept) as run:
+        recipe = run.recipe
         distils = schedule.distils
         run.tell_plan(
             "distill",

@@ -2,7 +2,7 @@
 
 from itertools import chain, islice
 
-from featherface_core.data.annotation import Faces, Picture, PictureSource
+from featherface_core.data.annotation import Faces, Picture, PictureSource, set_sizes
 from featherface_core.data.sheet import contact_sheet
 from featherface_core.pictures import write_picture
 from featherface_core.recipe import Recipe
@@ -16,7 +16,7 @@ SHOWN = 16
 def training_samples(source: PictureSource, recipe: Recipe, count: int) -> list[tuple[Picture, Faces]]:
     """The first ``count`` pictures of the recipe's run, varied as the network sees them; fewer where it has fewer."""
     pictures = TrainingPictures(source, recipe)
-    keys = islice(chain.from_iterable(Order.of(recipe, len(source))), count)
+    keys = islice(chain.from_iterable(Order.of(recipe, set_sizes(source))), count)
     return [pictures[key][:2] for key in keys]
 
 
