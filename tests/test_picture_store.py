@@ -13,7 +13,7 @@ from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.errors import DataError
 from featherface_core.events import Note, Progress, RunEvent
 from featherface_core.recipe import AugmentConfig, MachineConfig, Recipe
-from featherface_core.training import command_run, loader
+from featherface_core.training import command_run, loader, transfer
 from featherface_core.training.command_run import Where
 from featherface_core.training.loader import TrainingPictures, batches
 from featherface_core.training.order import Key, Order
@@ -168,6 +168,11 @@ def test_workers_are_sent_no_pixels() -> None:
     store = PictureStore(Pictures(50), 1.0, CPU)
     assert store.pixels.nbytes > 300_000
     assert len(pickle.dumps(training(store, MIXED))) < 20_000
+
+
+def test_what_was_painted_on_a_device_is_not_sent_there_again() -> None:
+    there = torch.zeros(3, device="meta")  # as a GPU's, its memory cannot be page-locked
+    assert transfer._sent(there, there.device) is there
 
 
 # ---- runs ----
