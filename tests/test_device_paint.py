@@ -167,6 +167,18 @@ def test_axes_that_shrink_by_very_different_factors(wide: int, high: int) -> Non
     assert rms(on_device(plan, picture), paint(plan, lambda _: picture)) < 1
 
 
+def test_pieces_that_shrink_by_different_factors_in_one_batch() -> None:
+    pictures = [detailed(40, 600, 3), detailed(90, 90, 4), detailed(40, 300, 5)]
+    sizes = ((600, 40), (90, 90), (300, 40))
+    plans = []
+    for index, (wide, high) in enumerate(sizes):
+        (piece,) = square(32, (0, 0, wide, high)).pieces
+        plans.append(Plan(32, (Piece(**{**vars(piece), "picture": index}),), Faces.none()))
+    painted = paint_on_device(plans, store_of(*pictures))
+    for plan, found in zip(plans, painted, strict=True):
+        assert rms(found, paint(plan, pictures.__getitem__)) < 1
+
+
 def test_a_mean_of_two_by_two_by_hand() -> None:
     picture = np.zeros((16, 16, 3), np.uint8)
     picture[::2, ::2], picture[1::2, 1::2] = 100, 60  # the others 0: 160 / 4

@@ -13,7 +13,7 @@ from featherface_core.data.annotation import Faces, Picture, PictureSource
 from featherface_core.errors import DataError
 from featherface_core.events import Note, Progress, RunEvent
 from featherface_core.recipe import AugmentConfig, MachineConfig, Recipe
-from featherface_core.training import command_run
+from featherface_core.training import command_run, loader, transfer
 from featherface_core.training.command_run import Where
 from featherface_core.training.loader import TrainingPictures, batches
 from featherface_core.training.order import Key, Order
@@ -141,7 +141,11 @@ def test_data_of_which_nothing_can_be_read_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
-def test_a_worker_plans_what_none_plans_and_what_opencv_paints(repeats: int) -> None:
+@pytest.mark.parametrize("paints", [True, False], ids=["painted by workers", "painted here"])
+def test_a_worker_gives_what_none_gives_and_what_opencv_paints(
+    monkeypatch: pytest.MonkeyPatch, paints: bool, repeats: int
+) -> None:
+    monkeypatch.setattr(loader, "_workers_paint", lambda _: paints)
     order = Order(9, 4, 2, 5, (32, 64), repeats=repeats)
     source = Pictures(9, broken=(4,))
     drafting = training(PictureStore(source, 1.0, CPU), MIXED, 1)
@@ -166,15 +170,19 @@ def test_workers_are_sent_no_pixels() -> None:
     assert len(pickle.dumps(training(store, MIXED))) < 20_000
 
 
+def test_what_was_painted_on_a_device_is_not_sent_there_again() -> None:
+    there = torch.zeros(3, device="meta")  # as a GPU's, its memory cannot be page-locked
+    assert transfer._sent(there, there.device) is there
+
+
 # ---- runs ----
 
 
 def test_a_run_that_the_device_paints_resumes_bit_for_bit(tmp_path: Path) -> None:
-    machine = MachineConfig(device="cpu", workers=0, cache_gb=1.0, paint="device")
-    changes: dict = {"machine": machine, "epochs": 2}
-    whole = run(tmp_path / "whole", **changes)
+    machines = [MachineConfig(device="cpu", workers=n, cache_gb=1.0, paint="device") for n in (0, 1)]
+    whole = run(tmp_path / "whole", machine=machines[0], epochs=2)
     out = tmp_path / "run"
-    train(recipe(**changes), DATA, None, Where(out, stop_after=1), silent)
+    train(recipe(machine=machines[1], epochs=2), DATA, None, Where(out, stop_after=1), silent)
     resume(out, "train", 0, silent)
     assert_same_run(whole, out)
 

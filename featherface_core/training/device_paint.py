@@ -165,7 +165,9 @@ def _slots(pixels: Tensor, axis: Tensor, slots: int) -> tuple[Tensor, Tensor]:
     taps, weights = _taps(pixels, axis, 1 if slots == 2 else 2)
     first = taps[:, :, :1]
     sums = weights.new_zeros((*pixels.shape, slots))
-    return first[:, :, 0], sums.scatter_add_(2, (taps - first).long(), weights)
+    # of jobs that need more slots, which are painted in another group, anything will do
+    place = (taps - first).long().clamp_(max=slots - 1)
+    return first[:, :, 0], sums.scatter_add_(2, place, weights)
 
 
 def _mixed(below: Tensor, above: Tensor, share: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import cv2
@@ -145,16 +146,6 @@ class _Careful(Dataset[Any]):
             return problem
 
 
-class _Drafting:
-    """Plans of the pictures of a store."""
-
-    def __init__(self, pictures: TrainingPictures, store: PictureStore) -> None:
-        self.pictures, self.broken = pictures, store.problems
-
-    def __call__(self, key: Key) -> tuple[Plan, list[str]]:
-        return self.pictures.draft(key, self.broken)
-
-
 class CachedPictures:
     """A source with its decoded pictures kept in memory, as many as ``gigabytes`` hold; the rest is read each time."""
 
@@ -231,14 +222,26 @@ def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[
 
 
 def _made(pictures: TrainingPictures, order: Order, workers: int) -> Generator[Batch]:
-    """Of a store, its device paints here what the workers plan."""
+    share = len(range(order.rank, order.batch, order.world))
+    pixels = share * max(order.sizes) ** 2 * 3  # of a batch, in bytes
     if not isinstance(pictures.source, PictureStore):
-        share = len(range(order.rank, order.batch, order.world))
-        yield from _prepared(pictures.__getitem__, collate, order, workers, share * max(order.sizes) ** 2 * 3)
+        yield from _prepared(pictures.__getitem__, collate, order, workers, pixels)
         return
     store = pictures.source
-    for drafts in _prepared(_Drafting(pictures, store), Drafts.of, order, workers, DRAFTS_BYTES):
+    draft = partial(pictures.draft, broken=store.problems)
+    if _workers_paint(store):
+        yield from _prepared(draft, lambda samples: Drafts.of(samples).painted(store), order, workers, pixels)
+        return
+    for drafts in _prepared(draft, Drafts.of, order, workers, DRAFTS_BYTES):
         yield drafts.painted(store)
+
+
+def _workers_paint(store: PictureStore) -> bool:
+    """Whether workers paint what they plan. They do from a store in the machine's memory, which they inherit.
+
+    This process's threads would paint between two steps; a worker paints beside them.
+    """
+    return store.pixels.device.type == "cpu" and sys.platform == "linux"
 
 
 def _prepared(
