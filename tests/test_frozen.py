@@ -124,7 +124,11 @@ def test_scores_are_not_calibrated_where_they_are_to_stay(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"init": "random"}, "--init random is no start"), ({"loss": LossConfig(landmark=0.0)}, "loss.landmark 0")],
+    [
+        ({"init": "random"}, "--init random is no start"),
+        ({"init": "v1"}, "backbone of v1"),
+        ({"loss": LossConfig(landmark=0.0)}, "loss.landmark 0"),
+    ],
 )
 def test_landmarks_that_cannot_be_learnt(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -413,3 +413,35 @@ def test_labels_far_outside_are_drawn_nowhere() -> None:
     picture = black(50, 50)
     draw_labels(picture, Faces.of([[1e6, 1e6, 2e6, 2e6]], [[[-3e6, 5]] * 5]))
     assert not picture.any()
+
+
+def test_a_picture_that_two_sets_label_is_named(tmp_path: Path) -> None:
+    first, second = labelled(tmp_path / "a", names(4)), labelled(tmp_path / "b", names(2, 9))
+    validation = str(labelled(tmp_path / "v", names(1, 20)))
+    events: list[RunEvent] = []
+    open_data([str(first), str(second)], validation, events.append)
+    assert not [e for e in events if isinstance(e, Note) and e.warning]
+    (second / "images" / "p9.png").unlink()
+    (second / "images" / "p9.png").symlink_to(first / "images" / "p2.png")
+    open_data([str(first), str(second)], validation, events.append)
+    (said,) = [e.text for e in events if isinstance(e, Note) and e.warning]
+    assert said.startswith("1 pictures are in two of the sets")
+    assert "p9.png" in said
+
+
+def test_a_preview_needs_no_pictures_to_validate_on(tmp_path: Path) -> None:
+    """Of one picture none can be held out, and none has to be."""
+    data = str(labelled(tmp_path / "a", names(1)))
+    with pytest.raises(DataError, match="too few to hold any out"):
+        open_data(data)
+    assert (
+        preview(data, Recipe(size=32, batch_size=1, augment=AugmentConfig(crop="none")), 1, tmp_path / "p.png").pictures
+        == 1
+    )
+
+
+def test_weights_that_do_not_fit_the_sets_are_one_line_everywhere(tmp_path: Path) -> None:
+    data = [str(labelled(tmp_path / name, names(3))) for name in "ab"]
+    recipe = Recipe(size=32, batch_size=1, set_weights=(1.0, 0.5, 1.0))
+    with pytest.raises(ConfigError, match=r"set_weights \[1.0, 0.5, 1.0\] are 3, the data sets 2"):
+        preview(data, recipe, 1, tmp_path / "p.png")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces, Picture
-from featherface_core.data.augment.plan import Piece, Plan, joined, scaled, windowed
+from featherface_core.data.augment.plan import Piece, Plan, joined, scaled, windowed, within
 from featherface_core.data.augment.planner import Planner
 from featherface_core.recipe import AugmentConfig
 
@@ -176,3 +176,11 @@ def test_pieces_and_plans_cannot_be_changed() -> None:
     for thing, name in ((piece, "picture"), (Plan(4, (piece,), Faces.none()), "size")):
         with pytest.raises(AttributeError):
             setattr(thing, name, 1)
+
+
+def test_whatever_is_in_view_of_an_ignored_region_stays() -> None:
+    """Its faces have no labels: without it they would train as background."""
+    region = Faces.of([[0, 0, 400, 400], [0, 0, 400, 400], [500, 0, 600, 50]], ignored=[True, False, True])
+    shown = within(region, 10, 10, 90, 90)
+    assert shown.boxes.tolist() == [[10, 10, 90, 90]]
+    assert shown.ignored.tolist() == [True]

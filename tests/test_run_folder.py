@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,17 @@ class TestFolders:
         config.write_text(config.read_text().replace("synthetic:24", "synthetic:40"))
         with pytest.raises(FeatherFaceError, match="6 steps"):
             resume(out, "train", 0, silent)
+
+
+def test_a_run_of_an_older_version_is_read(tmp_path: Path) -> None:
+    """Such config.yaml files have augment.interpolation, and know no second size of validation."""
+    folder = RunFolder(tmp_path)
+    made = recipe()
+    folder.write_config(made, {"data": "synthetic:8"}, "featherface train")
+    text = folder.config.read_text()
+    assert "  augment:\n" in text
+    lines = text.replace("  augment:\n", "  augment:\n    interpolation: true\n").splitlines()
+    folder.config.write_text("\n".join(line for line in lines if not line.startswith("    small:")) + "\n")
+    read, kept = folder.read_config()
+    assert read == replace(made, validation=replace(made.validation, small=0.0))
+    assert kept["data"] == "synthetic:8"
