@@ -28,6 +28,7 @@ from featherface_core.training.calibration import calibrate_file
 from featherface_core.training.engine import Best, Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
+from featherface_core.training.memory import keep_memory
 from featherface_core.training.order import Order
 from featherface_core.training.precision import Format, choose_format, use_tensor_cores
 from featherface_core.training.processes import join, leave
@@ -87,6 +88,8 @@ class CommandRun:
         self.source, self.held_out = open_data(data, held_out, self.on_event)
         self.data_names = self.source.name
         use_tensor_cores(self.device)
+        if self.device.type == "cpu":
+            keep_memory()
         self.format = self._format(config)
         self.recipe = replace(recipe, machine=replace(recipe.machine, amp=self.format.amp))
         self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
