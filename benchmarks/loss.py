@@ -1,10 +1,10 @@
-"""Matching and MultiBoxLoss over a batch, against a loop over its pictures.
+"""Matching and MultiBoxLoss over a batch, against a loop over its pictures; and ATSS and SimOTA against IoU matching.
 
     python benchmarks/loss.py
 
 The loop is the textbook one: for each picture the IoU of every anchor with every face, arg-max both ways, targets for all
-anchors, then losses and hard negatives by two sorts. Both sides give the same loss (checked). Pairs are interleaved, forward and
-backward, and the medians of both and of the pairs' ratio are printed.
+anchors, then losses and hard negatives by two sorts. Both sides give the same loss (checked). Runs are interleaved, forward and
+backward, and the medians of all and of the ratios to IoU matching are printed.
 """
 
 import argparse
@@ -15,6 +15,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line does
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from torch import Tensor
 from featherface_core.coding import encode, encode_points
 from featherface_core.data.annotation import Faces
 from featherface_core.losses import MultiBoxLoss
-from featherface_core.recipe import LossConfig
+from featherface_core.recipe import AssignKind, LossConfig
 from featherface_core.targets import Targets, anchors_of
 
 
@@ -74,29 +75,36 @@ def compare(size: int, options: argparse.Namespace) -> str:
         points = centre[:, None] + (torch.rand(count, 5, 2, generator=draw) - 0.5) * side[:, None]
         faces.append((boxes, points))
     targets = Targets.of([Faces.of(boxes.numpy(), points.numpy()) for boxes, points in faces])
-    criterion = MultiBoxLoss(LossConfig())
 
-    def ours() -> Tensor:
+    def ours(assign: AssignKind) -> Tensor:
+        criterion = MultiBoxLoss(LossConfig(assign=assign))
         return torch.stack(list(criterion(outputs, targets, size, size).terms.values())).sum()
 
     def theirs() -> Tensor:
         return loop(outputs, faces, size)
 
-    a, b = float(ours().detach()), float(theirs().detach())
+    a, b = float(ours("iou").detach()), float(theirs().detach())
     # where two faces share their best anchor the loop gives it to the last one, MultiBoxLoss to the closer fit
     assert abs(a - b) < 0.02 * abs(b), (a, b)
-    times: list[list[float]] = [[], []]
+    runs: dict[str, Callable[[], Tensor]] = {
+        "iou": lambda: ours("iou"),
+        "atss": lambda: ours("atss"),
+        "simota": lambda: ours("simota"),
+        "loop": theirs,
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.pairs + 2):
-        for side_, run in zip(times, (ours, theirs), strict=True):
+        for name, run in runs.items():
             start = time.perf_counter()
             run().backward()  # type: ignore[no-untyped-call]
-            side_.append(1000 * (time.perf_counter() - start))
-    mine, looped = (side_[2:] for side_ in times)
-    ratio = statistics.median(y / x for x, y in zip(mine, looped, strict=True))
+            times[name].append(1000 * (time.perf_counter() - start))
+    rows = []
+    for name, taken in times.items():
+        ratio = statistics.median(y / x for x, y in zip(times["iou"][2:], taken[2:], strict=True))
+        rows.append(f"{name} {statistics.median(taken[2:]):.1f} ms ({ratio:.2f})")
     return (
-        f"{options.batch} pictures of {size}x{size}, {options.faces} faces, forward and backward: "
-        f"batch {statistics.median(mine):.1f} ms, loop {statistics.median(looped):.1f} ms, ratio {ratio:.1f} "
-        f"(loss {a:.4f} and {b:.4f}; {torch.get_num_threads()} threads, medians of {options.pairs} pairs)"
+        f"{options.batch} pictures of {size}x{size}, {options.faces} faces, forward and backward, ratio to iou: "
+        f"{', '.join(rows)}; loss {a:.4f}, loop {b:.4f}; {torch.get_num_threads()} threads, medians of {options.pairs}"
     )
 
 

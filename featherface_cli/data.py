@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from featherface_cli.options import JsonOption, QuietOption
+from featherface_core.errors import ConfigError
 
 DataPath = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder with labels, or with train/ and val/; or a label file.")
@@ -101,14 +102,24 @@ def convert(
 
 @data_app.command()
 def stats(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="As for check; or the word synthetic, for the embedded drawn faces."),
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="As for check; or the word synthetic, for the embedded drawn faces."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.png", help="Also draw the histograms.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures of synthetic to draw.")] = 1000,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", "-r", metavar="YAML", help="Count what this recipe shows the network instead."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="With --recipe: change any of its keys, e.g. loss.assign=iou."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(min=1, help="Pictures of synthetic to draw; with --recipe, pictures to plan.")
+    ] = 1000,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -118,23 +129,56 @@ def stats(
 
         featherface data stats widerface/ --out histograms.png
 
-        featherface data stats synthetic
+        featherface data stats faces/ more/
+
+        featherface data stats faces/ --recipe recipes/v2-small-faces.yaml --out seen.png
     """
     from featherface_cli import render_data
     from featherface_cli.progress import progress_bar
     from featherface_cli.render import print_json
     from featherface_core.data.stats import data_stats, with_drawing
 
+    if recipe is not None:
+        _seen([str(path) for path in paths], recipe, overrides, count, out, as_json, quiet)
+        return
+    if overrides:
+        raise ConfigError("--set changes a recipe, and none is named", "add --recipe, or leave --set out")
     with progress_bar("stats", quiet or as_json) as on_event:
-        report = data_stats(path, count, on_event=on_event)
+        report = data_stats(paths, count, on_event=on_event)
     if out is not None:
         report = with_drawing(report, out)
     print_json(report, "data stats") if as_json else render_data.show_stats(report)
 
 
+def _seen(
+    data: list[str],
+    recipe: Path,
+    overrides: list[str] | None,
+    count: int,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Count what a recipe shows the network."""
+    from featherface_cli import render_data
+    from featherface_cli.render import print_json
+    from featherface_cli.train_options import make_recipe
+    from featherface_cli.training_display import training_display
+    from featherface_core.training.seen import seen, with_drawing
+
+    made = make_recipe(recipe, {}, overrides)
+    with training_display(quiet or as_json, False) as listen:
+        report = seen(data, made, count, listen)
+    if out is not None:
+        report = with_drawing(report, out)
+    print_json(report, "data stats") if as_json else render_data.show_seen(report)
+
+
 @data_app.command()
 def preview(
-    data: Annotated[str, typer.Argument(metavar="DIR|synthetic", help="As for train --data.")],
+    data: Annotated[
+        list[str], typer.Argument(metavar="DIR|synthetic...", help="As for train --data; several are joined.")
+    ],
     recipe: Annotated[
         Path | None,
         typer.Option(

@@ -12,6 +12,7 @@ from featherface_core.data.reports import (
     DataConversionReport,
     DataStatsReport,
     ProblemGroup,
+    SeenReport,
     SetSummary,
 )
 from featherface_core.training.preview import PreviewReport
@@ -114,6 +115,40 @@ def _histogram(bins: Sequence[Bin], title: str, unit: str, counted: str) -> Tabl
         span = f"{b.low:g}+" if high is None else f"{b.low:g}" if whole and high == b.low else f"{b.low:g}-{high:g}"
         made.add_row(span, f"{b.count:,}", f"{b.share:.1%}", Text("━" * round(BAR * b.count / most), style="blue"))
     return made
+
+
+def show_seen(report: SeenReport) -> None:
+    """What a recipe shows the network: faces and positive anchors by size, with a bar a row."""
+    title = f"{report.data}: {counted(report.pictures, 'picture')} of {report.size} px as the network sees them"
+    stdout.print(Text(title, style="bold"), soft_wrap=not stdout.is_terminal)
+    made = table(
+        "pixels",
+        "faces",
+        "share",
+        "",
+        "anchors",
+        "share",
+        "a face",
+        right=("pixels", "faces", "share", "anchors", "a face"),
+    )
+    most = max(1, *(b.faces for b in report.bins))
+    for b in report.bins:
+        span = f"{b.low:g}+" if b.high is None else f"{b.low:g}-{b.high:g}"
+        bar = Text("━" * round(BAR * b.faces / most), style="blue")
+        each = f"{b.positives_per_face:.1f}" if b.faces else "-"
+        made.add_row(span, f"{b.faces:,}", f"{b.share:.1%}", bar, f"{b.positives:,}", f"{b.positive_share:.1%}", each)
+    stdout.print(made)
+    network = ", of a network that has learnt nothing yet" if report.untrained else ""
+    rows: list[tuple[str, str | Text]] = [
+        ("faces", f"{report.faces_per_picture:.1f} a picture, beside {report.ignored:.0%} that are ignored"),
+        ("without", f"{report.empty:.0%} of the pictures hold no face that counts"),
+        ("anchors", f"that learn a face, by loss.assign={report.assign}{network}"),
+    ]
+    if report.drawn:
+        rows.append(("drawn", report.drawn))
+    stdout.print(facts(rows))
+    note = "size: the square root of a box's area in pixels of the network's input; ignored faces are left out."
+    stdout.print(Text(note, style="dim"))
 
 
 def show_preview(report: PreviewReport) -> None:

@@ -13,13 +13,14 @@ from featherface_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from featherface_core.data.open import DataNames
     from featherface_core.events import RunListener
 
 SYNTHETIC = "synthetic"
 
 
 def train(
-    data: o.Data = SYNTHETIC,
+    data: o.Data = None,
     val: o.Val = None,
     model: Annotated[
         str | None,
@@ -69,6 +70,8 @@ def train(
 
         featherface train --model v2 --data faces/ --recipe recipes/cpu.yaml --init v2
 
+        featherface train --data faces/ --data more/ --set set_weights=[1,0.5]
+
         featherface train --resume runs/v2-train-1
     """
     from featherface_core.training.command_run import Where
@@ -102,11 +105,11 @@ def train(
         def work(listen: "RunListener") -> Any:
             return go_on(resume, "train", stop_after, listen, _given(machine))
     else:
-        made = o.make_recipe(recipe or default_recipe(model or "v2", data), options, overrides)
+        made = o.make_recipe(recipe or default_recipe(model or "v2", data or SYNTHETIC), options, overrides)
         where = Where(out, False, force, stop_after, command_line())
 
         def work(listen: "RunListener") -> Any:
-            return run(made, data, val, where, listen)
+            return run(made, data or SYNTHETIC, val or None, where, listen)
 
     _carry_out(work, "train", nproc, quiet, monitor, as_json)
 
@@ -180,7 +183,7 @@ def distill(
             "--control", help="Train the student without a teacher too, and compare.", rich_help_panel="Distillation"
         ),
     ] = False,
-    data: o.Data = SYNTHETIC,
+    data: o.Data = None,
     val: o.Val = None,
     recipe: o.RecipeFile = None,
     init: Annotated[
@@ -285,25 +288,37 @@ def distill(
         def work(listen: "RunListener") -> Any:
             return go_on(resume, "distill", stop_after, listen, _given(machine), make_teacher)
     else:
-        made = o.make_recipe(recipe or default_recipe(student or "v2", data), options, overrides)
+        made = o.make_recipe(recipe or default_recipe(student or "v2", data or SYNTHETIC), options, overrides)
         where = Where(out, False, force, stop_after, command_line())
-        taught = _teacher_file(teacher, teacher_weights, data)
+        taught = _teacher_file(teacher, teacher_weights, data or SYNTHETIC)
 
         def work(listen: "RunListener") -> Any:
-            return run(made, data, val, teacher, taught, control, teacher_epochs, where, listen, make_teacher)
+            return run(
+                made,
+                data or SYNTHETIC,
+                val or None,
+                teacher,
+                taught,
+                control,
+                teacher_epochs,
+                where,
+                listen,
+                make_teacher,
+            )
 
     _carry_out(work, "distill", nproc, quiet, monitor, as_json)
 
 
-def _teacher_file(teacher: str, given: str | None, data: str) -> Path | None:
+def _teacher_file(teacher: str, given: str | None, data: "DataNames") -> Path | None:
     """The file behind --teacher-weights; None where the teacher is to be trained first."""
+    from featherface_core.data.open import is_synthetic
     from featherface_core.models.variants import resolve_model
     from featherface_core.shipped import shipped_weights
 
     if given is not None:
         return None if given == "train" else Path(given)
     # the weights that ship have seen photographs, and drawn faces are another world
-    return None if data.partition(":")[0] == SYNTHETIC else shipped_weights(resolve_model(teacher))
+    return None if is_synthetic(data) else shipped_weights(resolve_model(teacher))
 
 
 def _options(
@@ -350,8 +365,8 @@ def _options(
 
 
 def _alone(
-    data: str,
-    val: str | None,
+    data: list[str] | None,
+    val: list[str] | None,
     recipe: Path | None,
     overrides: list[str] | None,
     out: Path | None,
@@ -360,8 +375,8 @@ def _alone(
 ) -> None:
     """Nothing that the resumed run's folder keeps may be given again; the machine may be another."""
     given: dict[str, Any] = {
-        "--data": data if data != SYNTHETIC else None,
-        "--val": val,
+        "--data": data or None,
+        "--val": val or None,
         "--recipe": recipe,
         "--set": overrides or None,
         "--out": out,

@@ -18,22 +18,23 @@ def _option(*names: str, panel: str, text: str, metavar: str | None = None, leas
 
 
 Data = Annotated[
-    str,
+    list[str] | None,
     _option(
         "--data",
         "-d",
         panel=DATA,
         metavar="DIR|synthetic",
-        text="Labelled pictures in any format that `data check` reads; synthetic, or synthetic:N, for drawn faces.",
+        text="Labelled pictures in any format that `data check` reads; synthetic, or synthetic:N, for drawn faces, which is "
+        "the default. May be repeated.",
     ),
 ]
 Val = Annotated[
-    str | None,
+    list[str] | None,
     _option(
         "--val",
         panel=DATA,
         metavar="DIR",
-        text="Pictures to validate on. Default: the data's val part, else every tenth picture.",
+        text="Pictures to validate on; may be repeated. Default: the val part of each --data, else every tenth picture.",
     ),
 ]
 RecipeFile = Annotated[

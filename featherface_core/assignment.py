@@ -29,7 +29,7 @@ IOU_COST, MOST_CLASS_COST, OUTSIDE_COST = 3.0, 100.0, 200.0
 FIRST_CHOICE = 512.0  # more than any cost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matches:
     """What each anchor of a batch learns.
 
@@ -72,7 +72,7 @@ def match(
     config: LossConfig = LossConfig(),  # noqa: B008 (frozen)
     predictions: Predictions | None = None,
 ) -> Matches:
-    """Give anchors to faces as ``config.assign`` says; an anchor learns one face at most, and each face has at least one.
+    """Give anchors to faces as ``config.assign`` says; an anchor learns one face at most.
 
     height, width: of the network's input in pixels. predictions: SimOTA alone needs them, detached. Faces without area learn
     nothing.
@@ -118,7 +118,15 @@ def match(
         counts = torch.zeros(faces, device=owner.device).index_add_(0, face, valid.float())
         weight = weight * counts[face].clamp(min=1).pow(-config.per_face)
     overlap = _overlap(targets, positive, face, height, width)
-    return Matches(positive, face, overlap, weight * valid, valid, taken, masked & ~taken)
+    return Matches(
+        positive=positive,
+        face=face,
+        overlap=overlap,
+        weight=weight * valid,
+        valid=valid,
+        taken=taken,
+        ignored=masked & ~taken,
+    )
 
 
 def known(count: Tensor, bound: int) -> int:
@@ -288,6 +296,13 @@ def _windows(targets: Targets, height: int, width: int, config: LossConfig) -> _
     return _Windows((first[0], first[1]), (count[0], count[1]), (region[0], region[1]))
 
 
+def _pairs(targets: Targets, height: int, width: int, config: LossConfig, cells: Tensor) -> int:
+    """How many cells the windows have; read on the CPU, from its own copy of the targets where those are elsewhere."""
+    if not _counting_is_free(cells.device):
+        cells = _windows(targets.on_host(), height, width, config).cells
+    return int(cells.sum())
+
+
 def _near(targets: Targets, height: int, width: int, config: LossConfig) -> _Near:
     """All pairs of anchors and ignored faces that may matter, and with IoU matching of anchors and real faces."""
     stride, side, _, columns, start = _layers(height, width, str(targets.boxes.device))
@@ -295,10 +310,7 @@ def _near(targets: Targets, height: int, width: int, config: LossConfig) -> _Nea
     boxes = targets.boxes
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     cells = windows.cells.flatten()
-    if _counting_is_free(boxes.device):
-        total = int(cells.sum())
-    else:
-        total = int(_windows(targets.on_host(), height, width, config).cells.sum())
+    total = _pairs(targets, height, width, config, cells)
     ends = cells.cumsum(0)
     each = torch.arange(total, device=boxes.device)
     # a list of how many windows end before each pair names the pair's window

@@ -21,6 +21,7 @@ LearnKind = Literal["all", "landmarks"]
 ScheduleKind = Literal["cosine", "one-cycle", "constant"]
 AmpKind = Literal["auto", "off", "bf16", "fp16"]
 TeacherKind = Literal["auto", "torch", "onnxruntime"]
+PaintKind = Literal["auto", "opencv", "device"]
 AlphaStrategy = Literal["linear", "cosine", "exponential"]
 FeatureLoss = Literal["pearson", "cwd", "mse", "none"]
 
@@ -278,7 +279,9 @@ class MachineConfig:
     in a few steps, float32 in runs too short to measure (below 20,000 pictures of 320 px); else float32.
     channels_last: memory layout. compile: torch.compile. teacher: what runs it, ``torch`` or ``onnxruntime`` (CPU alone);
     ``auto`` is onnxruntime on a CPU in long runs. threads: of torch's CPU kernels, 0 for its choice. workers:
-    processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none.
+    processes that read and augment pictures. cache_gb: memory for decoded pictures of each process, 0 for none. paint: what makes
+    training pictures of their plans: ``opencv`` in the workers, or ``device``, which needs all pictures and their halved copies
+    in cache_gb of the device's memory, 5.4 bytes a pixel; where they do not fit OpenCV paints. ``auto`` is device on CUDA.
     save_minutes: how often a checkpoint is written within an epoch, besides its end; 0 for each step.
     """
 
@@ -290,11 +293,13 @@ class MachineConfig:
     threads: int = 0
     workers: int = 1
     cache_gb: float = 4.0
+    paint: PaintKind = "auto"
     save_minutes: float = 5.0
 
     def __post_init__(self) -> None:
         check_choice("machine.amp", self.amp, AmpKind)
         check_choice("machine.teacher", self.teacher, TeacherKind)
+        check_choice("machine.paint", self.paint, PaintKind)
         check_range("--threads", self.threads, 0, 1024)
         check_range("--workers", self.workers, 0, 256)
         check_range("machine.cache_gb", self.cache_gb, 0.0, 100_000.0)
@@ -366,7 +371,9 @@ class Recipe:
     model: a variant's name or YAML file. init: where the weights start: ``random``; ``teacher`` (distill alone: the
     teacher's backbone); or a file, or a name that ships (``v2``): the ImageNet backbone, or weights of any variant, of which
     what fits is taken. epochs.
-    pictures_per_epoch: 0 for each once. repeats: times that a batch is trained on, a few steps apart, so that it is made,
+    pictures_per_epoch: 0 for each once, or as often as set_weights say. set_weights: how often a picture of each joined data
+    set comes in an epoch, in the order in which they are named; 1.5 is once, and once more by a chance of a half; none for
+    once each. repeats: times that a batch is trained on, a few steps apart, so that it is made,
     and looked at by a teacher, once for so many steps (data echoing, Choi et al. 2019); an epoch has as many steps as
     ever. batch_size: over all processes. size: side of the square network input in pixels. seed.
     """
@@ -375,6 +382,7 @@ class Recipe:
     init: str = "random"
     epochs: int = 100
     pictures_per_epoch: int = 0
+    set_weights: tuple[float, ...] = ()
     repeats: int = 1
     batch_size: int = 32
     size: int = 640
@@ -391,6 +399,10 @@ class Recipe:
     def __post_init__(self) -> None:
         check_range("--epochs", self.epochs, 1, 1_000_000)
         check_range("pictures_per_epoch", self.pictures_per_epoch, 0, 1_000_000_000)
+        for weight in self.set_weights:
+            check_range("set_weights", weight, 0.0, 1000.0)
+        if self.set_weights and not any(self.set_weights):
+            raise ConfigError(f"set_weights {list(self.set_weights)} show no picture at all", "let one be above 0")
         check_range("repeats", self.repeats, 1, 100)
         check_range("--batch-size", self.batch_size, 1, 65_536)
         check_range("--seed", self.seed, 0, 2**31 - 1)

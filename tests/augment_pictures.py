@@ -32,6 +32,7 @@ class Given:
 
     def __init__(self, read: Read, count: int) -> None:
         self.read, self.count = read, count
+        self.sets = (("given", count),)
 
     def __len__(self) -> int:
         return self.count

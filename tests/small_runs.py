@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from featherface_core.data.annotation import Faces, Picture
+from featherface_core.data.annotation import Faces, Picture, set_sizes
 from featherface_core.events import RunEvent
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import (
@@ -76,6 +76,7 @@ class Poisoned:
     """Pictures whose labels overflow the loss from the n-th reading on, ``length`` times."""
 
     name = "poisoned"
+    sets = (("poisoned", 16),)
 
     def __init__(self, from_reading: int) -> None:
         self.readings, self.from_reading = 0, from_reading
@@ -113,5 +114,5 @@ def runs_batches(one: Engine):
     from featherface_core.training.loader import TrainingPictures, batches
     from featherface_core.training.order import Order
 
-    order = Order.of(one.recipe, len(one.source), one.processes.rank, one.processes.world)
+    order = Order.of(one.recipe, set_sizes(one.source), one.processes.rank, one.processes.world)
     return batches(TrainingPictures(one.source, one.recipe), order, 0)

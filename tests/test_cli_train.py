@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command_line import SCRIPT, Run, assert_refused
+import yaml
+from command_line import SCRIPT, Run, assert_refused, words_of
+from small_runs import assert_same_run
 
 TINY = (
     "--data", "synthetic:16", "--epochs", "1", "--batch-size", "4", "--size", "64", "--workers", "0", "--device", "cpu",
@@ -92,7 +95,66 @@ def test_resume_and_stop_after(run: Run, tmp_path: Path) -> None:
     assert_refused(run("train", "--resume", "r"), 2, "the run in r is finished")
 
 
+def test_several_sets_are_trained_and_validated_on_and_resumed(run: Run, tmp_path: Path, faces: Path) -> None:
+    shutil.copytree(faces / "train", tmp_path / "more")
+    shutil.copytree(faces / "val", tmp_path / "more" / "val")
+    tiny = [word for word in TINY if word not in ("--data", "synthetic:16")] + ["--epochs", "2"]
+    tiny += ["--data", "faces", "--data", "more", "--val", "faces/val", "--val", "more/val"]
+    tiny += ["--set", "set_weights=[2,0.5]"]
+    ran = run("train", *tiny, "--stop-after", "1", "--out", "r")
+    assert ran.code == 0, ran.err
+    told = words_of(ran.err)
+    assert "6 pictures of faces/train/label.txt (3) + more/label.txt (3)" in told
+    assert "faces 2, more 0.5" in told
+    assert "2 pictures of faces/val/label.txt (1) + more/val/label.txt (1)" in told
+    kept = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())
+    assert kept["data"] == [str(faces), str(tmp_path / "more")]
+    assert kept["val"] == [str(faces / "val"), str(tmp_path / "more" / "val")]
+    ran = run("train", "--resume", "r", "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    assert said["data"] == f"{faces}/train/label.txt (3) + {tmp_path}/more/label.txt (3)"
+    assert f"2 pictures of {faces}/val/label.txt (1) + {tmp_path}/more/val/label.txt (1)" in said["protocol"]
+    # it is the run that was never stopped
+    assert run("train", *tiny, "--out", "whole", "--quiet").code == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "r")
+
+
+def test_one_set_is_kept_as_a_text(run: Run, tmp_path: Path, faces: Path) -> None:
+    tiny = [word for word in TINY if word not in ("--data", "synthetic:16")]
+    assert (
+        run("train", *tiny, "--model", "v2", "--data", faces, "--val", "synthetic:2", "--out", "r", "--quiet").code == 0
+    )
+    kept = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())
+    assert (kept["data"], kept["val"]) == (str(faces), "synthetic:2")
+
+
+def test_several_sets_that_cannot_be_used(run: Run, tmp_path: Path, faces: Path) -> None:
+    for arguments, code, words in (
+        (
+            ("--data", faces, "--data", "synthetic:9", "--set", "set_weights=[1]"),
+            2,
+            "set_weights [1] are 1, the data sets 2",
+        ),
+        (("--data", faces, "--data", faces / "train"), 2, "are the same set"),
+        (
+            ("--data", faces, "--data", faces / "val", "--val", faces / "val"),
+            3,
+            "1 of 1 validation pictures are trained on",
+        ),
+        (("--data", "synthetic:9", "--data", "nowhere"), 3, "nowhere"),
+        (("--data", "synthetic:9", "--val", "synthetic:3", "--val", "synthetic:x"), 2, "'x' is not a number"),
+    ):
+        assert_refused(run("train", *arguments), code, words)
+    assert not (tmp_path / "runs").exists()
+
+
 BAD = [
+    (("train", "--set", "set_weights=[1,-1]"), 2, "set_weights -1 is out of range"),
+    (("train", "--set", "set_weights=[0]"), 2, "set_weights [0] show no picture"),
+    (("train", "--set", "set_weights=2"), 2, "set_weights"),
+    (("train", "--set", "set_weights=[often]"), 2, "'often'"),
+    (("train", "--resume", "runs/x", "--data", "synthetic"), 2, "--data does not go with --resume"),
     (("distill", "--alpha", "0.5:1.8"), 2, "1.8"),
     (("distill", "--alpha", "abc"), 2, "abc"),
     (("distill", "--alpha", "nan"), 2, "nan"),
@@ -173,8 +235,8 @@ def test_an_existing_run_folder(run: Run, tmp_path: Path) -> None:
 
 
 def test_preview_draws_a_sheet(run: Run, tmp_path: Path, faces: Path) -> None:
-    for data in ("synthetic", str(faces)):
-        ran = run("data", "preview", data, "--count", "5", "--out", "sheet.png", "--set", "augment.mosaic=0.5")
+    for data in (("synthetic",), (str(faces),), (str(faces), "synthetic:4")):
+        ran = run("data", "preview", *data, "--count", "5", "--out", "sheet.png", "--set", "augment.mosaic=0.5")
         assert ran.code == 0, ran.err
         sheet = cv2.imread(str(tmp_path / "sheet.png"))
         assert sheet is not None
@@ -238,7 +300,5 @@ def test_ctrl_c_reaches_all_processes(tmp_path: Path) -> None:
 
 def test_setting_its_patience_switches_early_stopping_on(run: Run, tmp_path: Path) -> None:
     assert run("train", *TINY, "--early-stopping-patience", "3", "--optimal-window-start", "7", "--out", "r").code == 0
-    import yaml
-
     stopping = yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())["recipe"]["stopping"]
     assert stopping == {"enabled": True, "patience": 3, "min_epoch": 7, "window_start": 7, "window_end": 120}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces, Picture
 from featherface_core.data.augment import collage as module
-from featherface_core.data.augment.collage import SMALLEST_PIECE
+from featherface_core.data.augment.collage import SMALLEST_PIECE, Choice, placed
 from featherface_core.recipe import AugmentConfig
 
 PLAIN = AugmentConfig(crop="collage", face_sizes=(8.0, 400.0), mirror=0.0, colour=0.0)
@@ -145,6 +145,16 @@ def test_odd_shapes(shape: tuple[int, int]) -> None:
         )
         assert (picture == 9).all()
         assert np.isfinite(faces.boxes).all()
+
+
+def test_a_face_larger_than_its_piece_is_ignored() -> None:
+    """A piece of 96 px in the middle of a face of 90, 96 or 100 px."""
+    for side, ignored in ((90, False), (96, False), (100, True)):
+        faces = Faces.of([[200 - side / 2, 200 - side / 2, 200 + side / 2, 200 + side / 2]])
+        choice = Choice(0, (400, 400), faces, 1.0, np.full(2, 200.0 - 48), np.full(2, 96.0))
+        part = placed(choice, (96, 96), np.random.default_rng(side))
+        assert part.pieces[0].window == (152, 152, 96, 96)
+        assert part.faces.ignored.tolist() == [ignored]
 
 
 def test_much_that_is_enlarged_is_no_face() -> None:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_folders import make
+from data_folders import line, make
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces
 from featherface_core.data.draw_stats import draw_stats
 from featherface_core.data.stats import bins, data_stats, stats_of
+from featherface_core.errors import ConfigError
 
 
 def test_bins() -> None:
@@ -34,6 +35,18 @@ def test_statistics_add_up(counts: list[int], ignored: bool, side: float) -> Non
     assert stats.summary.faces == sum(counts)
     if total:
         assert stats.percentiles[2] == pytest.approx(side, abs=0.01, rel=1e-6)
+
+
+def test_stats_of_several_sets(small: Path, tmp_path: Path) -> None:
+    other = make(tmp_path / "other", {"d.png": [line(3, 3, 20), line(30, 30, 40)]})
+    report = data_stats([small, other, "synthetic"], count=4)
+    found = [(s.summary.name, s.summary.pictures, s.summary.faces) for s in report.sets]
+    train, val = f"{small.name}, train", f"{small.name}, val"
+    assert found[:3] == [(train, 2, 3), (val, 1, 1), ("other", 1, 2)]
+    assert found[3][:2] == ("synthetic", 4)
+    assert draw_stats(report).shape[0] == 64 + 4 * 400
+    with pytest.raises(ConfigError, match="named twice"):
+        data_stats([small, small])
 
 
 def test_draw_stats(small: Path) -> None:

@@ -293,16 +293,10 @@ class Album:
 
     def __init__(self, pictures: Sequence[Picture | str], faces: Sequence[Faces]) -> None:
         self.pictures, self.labels = pictures, faces
+        self.sets = ((self.name, len(pictures)),)
 
     def __len__(self) -> int:
         return len(self.pictures)
-
-    def shape(self, index: int) -> tuple[int, int]:
-        picture = self.pictures[index]
-        if isinstance(picture, str):
-            raise DataError(picture)
-        height, width = picture.shape[:2]
-        return height, width
 
     def faces(self, index: int) -> Faces:
         return self.labels[index]

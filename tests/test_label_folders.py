@@ -75,6 +75,21 @@ def test_find_split(tmp_path: Path, val: str) -> None:
     assert find_split(tmp_path / "train" / "label.txt")[1] is None
 
 
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_find_split_of_a_label_with_val_below(tmp_path: Path, val: str) -> None:
+    """Under any name, train among them, and without swallowing what lies below."""
+    for folder in (tmp_path / "more", tmp_path / "train"):
+        put(folder / "label.txt", "# a.jpg\n1 2 3 4\n")
+        put(folder / "ignore.txt", "# a.jpg\n5 5 6 6\n")
+        assert find_split(folder)[1] is None
+        put(folder / val / "label.txt", "# b.jpg\n")
+        train, other = find_split(folder)
+        assert other is not None
+        assert [a.name for a in train.annotations] == ["a.jpg"]
+        assert train.annotations[0].faces.ignored.tolist() == [False, True]
+        assert [a.name for a in other.annotations] == ["b.jpg"]
+
+
 def test_find_split_of_yolo(tmp_path: Path) -> None:
     for part, width in (("train", 100), ("val", 200)):
         put(tmp_path / "images" / part / "a.png", png(width, 50))
@@ -109,10 +124,15 @@ def test_file_pictures(tmp_path: Path) -> None:
     pictures, problems = FilePictures.checked(labels)
     source: PictureSource = pictures
     assert (len(source), source.name) == (2, str(tmp_path / "label.txt"))
+    assert source.sets == ((source.name, 2),)
     picture, faces = source.read(0)
     assert (picture.shape, int(picture.max())) == ((10, 20, 3), 7)
     assert faces.boxes.tolist() == [[1, 2, 4, 6]]
     assert [(p.kind, p.severity) for p in problems] == [("missing-picture", "error")]
     assert "2 faces lost" in problems[0].what
-    with pytest.raises(DataError, match="is empty"):
-        source.read(1)
+    assert source.shape(0) == (10, 20)
+    for look in (source.read, source.shape):
+        with pytest.raises(DataError, match="is empty"):
+            look(1)
+    (tmp_path / "images" / "a.png").unlink()
+    assert source.shape(0) == (10, 20)  # found once

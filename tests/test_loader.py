@@ -40,6 +40,7 @@ class Pictures:
         self, count: int, broken: tuple[int, ...] = (), side: int = 40, shapeless: tuple[int, ...] = ()
     ) -> None:
         self.name = "noise"
+        self.sets = (("noise", count),)
         self.count, self.broken, self.side = count, {*broken, *shapeless}, side
         self.shapeless = set(shapeless)
         self.reads: list[int] = []
@@ -128,6 +129,39 @@ def test_data_of_which_nothing_can_be_read_is_an_error(count: int) -> None:
         training(source, PLAIN, 0)[Key(0, 0, 1, 40)]
     assert "data check" in caught.value.hint
     assert len(source.reads) <= UNREADABLE_AT_ONCE
+
+
+MIXTURE = AugmentConfig(crop="mixture", size_edges=(24.0,), face_sizes=(12.0, 48.0))
+
+
+@pytest.mark.parametrize("config", [PLAIN, AugmentConfig(crop="collage"), MIXTURE], ids=["none", "collage", "mixture"])
+@pytest.mark.parametrize("when", ["of no size", "without pixels", "deleted later", "deleted later with its size"])
+def test_unreadable_pictures_are_replaced_and_named_whenever_it_shows(config: AugmentConfig, when: str) -> None:
+    gone = (1, 4)
+    source = Pictures(
+        6, broken=gone if when == "without pixels" else (), shapeless=gone if when == "of no size" else ()
+    )
+    pictures = training(source, config, 0)
+    if when.startswith("deleted"):
+        source.broken = set(gone)
+    if when.endswith("with its size"):
+        source.shapeless = set(gone)
+    named = set()
+    for place in range(24):
+        picture, faces, problems = pictures[Key(0, place, place % 6, 64)]
+        assert picture.shape == (64, 64, 3)
+        assert np.isfinite(faces.boxes).all()
+        assert len(set(problems)) == len(problems)
+        named |= set(problems)
+    assert named == {"picture 1 is broken", "picture 4 is broken"}
+
+
+@pytest.mark.parametrize("config", [AugmentConfig(crop="collage"), MIXTURE], ids=["collage", "mixture"])
+def test_a_collage_of_which_nothing_can_be_read_is_an_error(config: AugmentConfig) -> None:
+    pictures = training(Pictures(4, shapeless=(0, 1, 2, 3)), config, 0)
+    with pytest.raises(DataError, match="picture 1 is broken") as caught:
+        pictures[Key(0, 0, 1, 64)]
+    assert "data check" in caught.value.hint
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_bad_picture() -> None:
@@ -275,7 +309,7 @@ def test_cached_pictures_are_those_of_the_source() -> None:
     source = Pictures(70)
     events: list[Progress] = []
     cached = CachedPictures(source, 1.0, events.append)
-    assert (len(cached), cached.name) == (70, "noise")
+    assert (len(cached), cached.name, cached.sets) == (70, "noise", (("noise", 70),))
     assert sorted(source.reads) == list(range(70))
     assert [(event.done, event.total) for event in events] == [(64, 70), (70, 70)]
     source.reads.clear()
@@ -294,9 +328,10 @@ def test_the_same_samples_come_from_memory() -> None:
 
 
 def test_broken_pictures_are_not_kept_and_still_named() -> None:
-    cached = CachedPictures(Pictures(5, broken=(2,)), 1.0)
-    with pytest.raises(DataError, match="picture 2 is broken"):
-        cached.read(2)
+    cached = CachedPictures(Pictures(5, shapeless=(2,)), 1.0)
+    for look in (cached.read, cached.shape):
+        with pytest.raises(DataError, match="picture 2 is broken"):
+            look(2)
     assert training(cached, PLAIN, 0)[Key(0, 0, 2, 40)][2] == ["picture 2 is broken"]
 
 
@@ -313,6 +348,9 @@ def test_memory_is_exceeded_by_no_more_than_a_block_and_the_rest_is_read_each_ti
     source.reads.clear()
     assert equal((*cached.read(299), []), (*Pictures(300).read(299), []))
     assert source.reads == [299]
+    assert cached.shape(299) == (40, 40)  # as the source says
+    source.side = 50
+    assert (cached.shape(0), cached.shape(299)) == ((40, 40), (50, 50))
 
 
 def test_no_more_is_kept_than_the_memory_holds() -> None:
@@ -328,7 +366,7 @@ def test_the_first_samples_are_those_that_training_shows(tmp_path: Path) -> None
 
     source = Pictures(12)
     recipe = Recipe(batch_size=4, size=64, seed=7, augment=MIXED)
-    shown = training_samples(source, recipe, 9)
+    shown = training_samples(TrainingPictures(source, recipe), recipe, 9)
     keys = [key for keys in Order(12, 4, 1, 7, (64,)) for key in keys][:9]
     trained = training(source, MIXED, 7)
     assert len(shown) == 9

@@ -236,6 +236,42 @@ def test_overlap_by_hand() -> None:
     assert float(box_loss(encode(b, anchor), a, anchor, "diou")[0]) == pytest.approx(2 / 3 + 25 / 325, abs=1e-5)
     # equal shapes: CIoU adds nothing
     assert float(box_loss(encode(b, anchor), a, anchor, "ciou")[0]) == pytest.approx(2 / 3 + 25 / 325, abs=1e-5)
+    # another shape, of 10 x 20 px: IoU 50 / 250; centres 5 and 5 px apart, in a hull of 15 x 20 px; heights 10 px apart
+    tall = torch.tensor([[5.0, 0, 15, 20]])
+    wanted = 0.8 + 50 / (15**2 + 20**2) + 0 / 15**2 + 10**2 / 20**2
+    assert float(box_loss(encode(tall, anchor), a, anchor, "eiou")[0]) == pytest.approx(wanted, abs=1e-5)
+    assert float(box_loss(encode(a, anchor), tall, anchor, "eiou")[0]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_quality_focal_by_hand() -> None:
+    outputs, targets, place = hand_made()
+    count = len(anchors_of(SIDE, SIDE))
+    # the predicted box of the face's anchor lies half a side to the right: 8 of 16 px overlap, IoU 1/3
+    outputs[0][0, place, 0] = 5.0
+    config = LossConfig(classification="quality-focal")
+
+    def loss(weight: float, ignored: int = 0) -> float:
+        targets.weights[0] = weight
+        doubtful = torch.zeros(count, dtype=torch.bool)
+        doubtful[torch.arange(count)[torch.arange(count) != place][:ignored]] = True
+        return float(MultiBoxLoss(config)(tuple(outputs), targets, SIDE, SIDE, doubtful).terms["cls"])
+
+    # scores are 0.5: |target - 0.5|^2 times the cross-entropy, which is ln 2 whatever the target
+    face, background = (1 / 3 - 0.5) ** 2 * math.log(2), 0.25 * math.log(2)
+    assert loss(1.0) == pytest.approx(face + (count - 1) * background, rel=1e-5)
+    assert loss(1.0, 10) == pytest.approx(face + (count - 11) * background, rel=1e-5)
+    # a face that counts half weighs half; its target stays. Weights of less than 1 together are not divided by
+    assert loss(0.5) == pytest.approx(0.5 * face + (count - 1) * background, rel=1e-5)
+
+
+def test_focal_by_hand() -> None:
+    outputs, targets, _ = hand_made()
+    count = len(anchors_of(SIDE, SIDE))
+    targets.weights[0] = 0.5
+    found = MultiBoxLoss(LossConfig(classification="focal"))(tuple(outputs), targets, SIDE, SIDE).terms["cls"]
+    # alpha 0.25 for faces, 0.75 for background, (1 - 0.5)^2 each
+    wanted = (0.25 * 0.5 + 0.75 * (count - 1)) * 0.25 * math.log(2)
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_coding_equals_the_one_of_detection() -> None:

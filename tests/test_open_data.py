@@ -213,6 +213,87 @@ def test_data_that_is_not_there(tmp_path: Path, place: str) -> None:
             open_data(*given)
 
 
+# ---- several sets ----
+
+
+def test_each_set_holds_out_its_own(tmp_path: Path) -> None:
+    split, own, plain = tmp_path / "split", tmp_path / "own", tmp_path / "plain"
+    labelled(split / "train", names(3))
+    labelled(split / "val", names(2, 10))
+    labelled(own, names(2, 20))
+    labelled(own / "val", names(1, 30))
+    labelled(plain, names(40))
+    events: list[RunEvent] = []
+    train, validation = open_data([str(split), str(own), str(plain), "synthetic:7"], None, events.append)
+    held = 3  # p9, p11 and p12
+    assert train.sets == (("split", 3), ("own", 2), ("plain", 40 - held), ("synthetic", 7))
+    assert validation.sets == (("split", 2), ("own", 1), ("plain", held), ("synthetic", SYNTHETIC_HELD_OUT))
+    (note,) = events
+    assert isinstance(note, Note)
+    assert str(plain) in note.text
+    assert f"{held} of 40" in note.text
+    assert [named(part) for part in validation.parts[:3]] == [
+        ["split/p10.png", "split/p11.png"],
+        ["own/p30.png"],
+        ["plain/p9.png", "plain/p11.png", "plain/p12.png"],
+    ]
+    assert validation.read(2)[0].shape == (40, 50, 3)
+    assert f"{own / 'val' / 'label.txt'} (1)" in validation.name
+    assert f"held out of {plain / 'label.txt'} ({held})" in validation.name
+
+
+def test_named_validation_sets_leave_the_data_whole(tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "faces", tmp_path / "b" / "faces"
+    labelled(first / "train", names(3))
+    labelled(first / "val", names(2))
+    labelled(second, names(12))
+    labelled(second / "val", names(2, 30))
+    train, validation = open_data([str(first), str(second)], [str(second / "val"), "synthetic:4"])
+    assert train.sets == (("a/faces", 3), ("b/faces", 12))  # folders of the same name are told apart
+    assert named(train.parts[0]) == [f"a/faces/{name}" for name in names(3)]
+    assert named(train.parts[1]) == [f"b/faces/{name}" for name in names(12)]
+    assert validation.sets == (("val", 2), ("synthetic", 4))
+    assert not fingerprints(validation.parts[1], 4) & fingerprints(open_data("synthetic:4")[0], 4)
+
+
+def test_one_set_is_the_same_named_alone_or_in_a_list(tmp_path: Path) -> None:
+    labelled(tmp_path, names(30))
+    alone, listed = open_data(str(tmp_path)), open_data([str(tmp_path)])
+    assert [(named(a), a.name) for a in alone] == [(named(b), b.name) for b in listed]
+    with pytest.raises(ConfigError, match="no data set is named"):
+        open_data([])
+
+
+@pytest.mark.parametrize("other", ["a", "a/train", "a/train/label.txt", "a/../a"])
+def test_the_same_set_named_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    labelled(tmp_path / "a" / "train", names(12))
+    labelled(tmp_path / "a" / "val", names(2, 20))
+    with pytest.raises(ConfigError, match="--data: a") as caught:
+        open_data(["a", "synthetic:3", other])
+    assert other in caught.value.message
+    with pytest.raises(ConfigError, match="--val: a/val is named twice"):
+        open_data("synthetic:3", ["a/val", "a/val"])
+    with pytest.raises(ConfigError, match="synthetic:3 and synthetic:4 are the same set"):
+        open_data(["synthetic:3", "synthetic:4"])
+
+
+def test_pictures_that_are_trained_on_are_not_validated_on(tmp_path: Path) -> None:
+    labelled(tmp_path / "a", names(3))
+    labelled(tmp_path / "b", names(3))
+    linked = tmp_path / "b" / "images" / "p1.png"
+    linked.unlink()
+    linked.symlink_to(tmp_path / "a" / "images" / "p1.png")
+    with pytest.raises(DataError, match=r"^1 of 7 validation pictures are trained on too.*p1\.png") as caught:
+        open_data(["synthetic:5", str(tmp_path / "a")], ["synthetic:4", str(tmp_path / "b")])
+    assert "--val" in caught.value.hint
+    # the val part that belongs to one set is another one
+    labelled(tmp_path / "c" / "train", names(2))
+    labelled(tmp_path / "c" / "val", names(2, 10))
+    with pytest.raises(DataError, match="2 of "):
+        open_data([str(tmp_path / "c"), str(tmp_path / "c" / "val"), "synthetic:3"], [str(tmp_path / "c" / "val")])
+
+
 # ---- the preview ----
 
 

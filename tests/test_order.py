@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featherface_core.errors import ConfigError
+from featherface_core.recipe import Recipe
 from featherface_core.training.order import ECHO, Key, Order
 
 
@@ -141,3 +143,83 @@ def test_sizes_change_by_the_batch_and_all_come_up() -> None:
     half = len(drawn) // 2
     assert drawn[:half] != drawn[half:]  # each epoch draws anew
     assert set(drawn) == set(sizes)
+
+
+# ---- joined sets ----
+
+
+def test_the_order_is_that_of_earlier_versions() -> None:
+    """Known values: another order would end resumed runs elsewhere."""
+    shown = [[key.index for key in keys] for keys in order_of(23, 4, 1)]
+    assert shown == [[18, 22, 11, 3], [9, 6, 7, 17], [1, 19, 12, 21], [16, 2, 4, 20], [15, 10, 13, 0]]
+    shown = [[key.index for key in keys] for keys in order_of(7, 4, 1, 9, per_epoch=20, accumulate=2)]
+    assert shown == [[3, 6, 5, 2], [4, 0, 1, 1], [2, 6, 0, 4], [3, 5, 1, 5]]
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(1, 6), st.sampled_from([0, 9, 50]))
+def test_weights_of_one_change_nothing(counts: list[int], batch: int, per_epoch: int) -> None:
+    plain = list(order_of(sum(counts), batch, per_epoch=per_epoch))
+    assert list(order_of(counts, batch, per_epoch=per_epoch)) == plain
+    assert list(order_of(counts, batch, per_epoch=per_epoch, weights=[1.0] * len(counts))) == plain
+
+
+def times_shown(order: Order) -> np.ndarray:
+    """(epochs, pictures): how often each comes."""
+    pictures = sum(order.sets)
+    return np.array(
+        [
+            np.bincount([k.index for keys in order for k in keys if k.epoch == epoch], minlength=pictures)
+            for epoch in range(order.epochs)
+        ]
+    )
+
+
+def test_whole_weights_are_counts() -> None:
+    order = order_of((3, 4, 5), 1, 2, weights=(2, 0, 3))
+    assert order.steps == 3 * 2 + 5 * 3
+    assert times_shown(order).tolist() == [[2] * 3 + [0] * 4 + [3] * 5] * 2
+
+
+def test_a_fraction_is_a_chance() -> None:
+    epochs = 400
+    order = order_of((10, 7), 1, epochs, weights=(1.5, 0.3))
+    assert order.steps == 17  # 15 + 2.1
+    shown = times_shown(order)
+    # 15 times, and one less where two and a fraction are rounded up and it is the one that is cut off
+    assert set(np.unique(shown[:, :10].sum(1))) == {14, 15}
+    means = shown.mean(0)
+    # standard deviations: 0.5 / 20 and 0.46 / 20
+    np.testing.assert_allclose(means[:10], 1.5, atol=0.11)
+    np.testing.assert_allclose(means[10:], 0.3, atol=0.1)
+    assert len({tuple(row) for row in shown}) > epochs // 2  # drawn anew for each epoch
+
+
+def test_more_pictures_than_the_weights_give_come_in_the_same_proportion() -> None:
+    order = order_of((50, 50), 5, 4, per_epoch=600, weights=(1, 0.5))
+    shown = times_shown(order)
+    assert (shown.sum(1) == 600).all()
+    assert (shown[:, :50] == 8).all()  # 600 / 75
+    np.testing.assert_allclose(shown[:, 50:].mean(), 4)
+
+
+@given(st.integers(0, 40), st.integers(1, 3))
+def test_a_run_with_weights_resumes_where_it_was(start: int, accumulate: int) -> None:
+    more = {"weights": (0.7, 2.2), "accumulate": accumulate, "sizes": (32, 64)}
+    whole = list(order_of((9, 6), 2, **more))
+    start = min(start, len(whole))
+    assert list(order_of((9, 6), 2, **more, start=start)) == whole[start:]
+
+
+def test_a_recipes_weights_go_to_the_order() -> None:
+    order = Order.of(Recipe(batch_size=2, set_weights=(1, 3)), (4, 2))
+    assert (order.sets, order.weights, order.steps) == ((4, 2), (1, 3), 5)
+    assert Order.of(Recipe(batch_size=2), (4, 2)).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [((1.0,), "are 1, the data sets 2"), ((1, 2, 3), "are 3, the data sets 2"), ((0, 0.01), "no picture in an epoch")],
+)
+def test_weights_that_do_not_fit(weights: tuple[float, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        order_of((9, 6), 2, weights=weights)

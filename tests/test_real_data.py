@@ -26,7 +26,8 @@ def real(name: str) -> Path:
         ("annotations/wider_train_label.txt", 12_876, 159_393, 72_857, 0, 0),
         ("annotations/wider_face_train_bbx_gt.txt", 12_880, 159_420, 0, 2_426, 27),
         ("annotations/wider_face_val_bbx_gt.txt", 3_226, 39_708, 0, 596, 11),
-        ("train", 3_499, 7_936 + 1_047, 8_323, 1_047, 0),
+        ("train", 3_499, 8_365 + 2_409, 7_740, 2_409, 0),
+        ("more", 2_364, 61_226 + 52_208, 50_546, 52_208, 0),
     ],
 )
 def test_real_labels(name: str, pictures: int, faces: int, landmarks: int, ignored: int, problems: int) -> None:

@@ -102,7 +102,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     pair = st.tuples(st.floats(0.1, 1), st.floats(1, 4))
     unit = st.floats(0, 1)
     augment = AugmentConfig(
-        crop=draw(st.sampled_from(["official", "jitter", "face-size", "none"])),
+        crop=draw(st.sampled_from(["official", "jitter", "face-size", "collage", "none"])),
         jitter=draw(pair),
         face_sizes=(draw(st.floats(2, 20)), draw(st.floats(20, 2000))),
         mirror=draw(unit),
@@ -254,6 +254,10 @@ def test_unknown_keys(text: str, key: str, meant: str) -> None:
         ("augment.jitter", "[0.5]", "augment.jitter (0.5,) is not a range"),
         ("augment.jitter", "[0.5, 1, 2]", "is not a range"),
         ("augment.scales", "[]", "augment.scales () is out of range"),
+        ("augment.view_scales", "[1.0]", "augment.view_scales (1.0,) is not a range"),
+        ("augment.view_side", "640.0", "view_side: 640.0"),
+        ("augment.view_side", "large", "view_side: 'large'"),
+        ("augment.interpolation", "true", "unknown key 'interpolation'"),
         ("distill.alpha", "[0.5]", "--alpha (0.5,) is not a start and an end"),
         ("distill.alpha", "[0.5, a]", "--alpha 'a' is not a number"),
         ("validation.size", "640.0", "size: 640.0"),
@@ -274,6 +278,11 @@ def test_wrong_types(key: str, text: str, named: str) -> None:
         ("augment.face_sizes", "8"),
         ("augment.scales", "1.0"),
         ("augment.scales", "[big]"),
+        ("augment.size_edges", "12"),
+        ("augment.size_edges", "[small]"),
+        ("augment.size_shares", "0.5"),
+        ("augment.size_shares", "[most]"),
+        ("augment.view_scales", "[a, b]"),
         ("distill.alpha", "0.5"),
         ("validation.size", "large"),
         ("validation.size", "[640]"),
@@ -302,6 +311,10 @@ def test_wrong_types_where_a_check_computes_before_it_looks(key: str, text: str)
         ("augment.jitter", "augment.jitter", [0.04, 1.0], [1.0, 4.1]),
         ("augment.face_sizes", "augment.face_sizes", [1.9, 9], [9, 2001]),
         ("augment.scales", "augment.scales", [1.0, 0.2], [4.1]),
+        ("augment.views", "augment.views", -0.1, 1.1),
+        ("augment.soften", "augment.soften", -0.1, 1.1),
+        ("augment.view_side", "augment.view_side", 31, 32_769),
+        ("augment.view_scales", "augment.view_scales", [0.04, 1.0], [1.0, 4.1]),
         ("loss.iou", "loss.iou", 0.09, 0.91),
         ("loss.ignore_iou", "loss.ignore_iou", 0.04, 1.1),
         ("loss.negatives", "loss.negatives", 0, 1001),
@@ -361,6 +374,35 @@ def test_ranges_that_run_backwards() -> None:
     assert "augment.jitter (2.0, 1.0) is not a range" in refused("augment: {jitter: [2.0, 1.0]}").message
     error = refused("stopping: {window_start: 100, window_end: 50}")
     assert "--optimal-window-end 50 is before --optimal-window-start 100" in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("size_edges: [24, 12]", "augment.size_edges [24, 12] do not rise within augment.face_sizes [8.0, 200.0]"),
+        ("size_edges: [12, 12]", "augment.size_edges [12, 12] do not rise"),
+        ("size_edges: [8]", "augment.size_edges [8] do not rise"),
+        ("size_edges: [12, 200]", "augment.size_edges [12, 200] do not rise"),
+        ("size_edges: [.nan]", "augment.size_edges [nan] do not rise"),
+        ("size_edges: [], face_sizes: [20, 20]", "augment.size_edges [] do not rise"),
+        ("size_shares: [0.5, 0.5]", "augment.size_shares has 2 numbers for 4 ranges"),
+        ("size_shares: [0.3, 0.3, 0.2, 0.1]", "augment.size_shares [0.3, 0.3, 0.2, 0.1] do not add up to 1"),
+        ("size_shares: [0.6, 0.6, 0.2, -0.4]", "augment.size_shares [0.6, 0.6, 0.2, -0.4] do not add up to 1"),
+        ("size_shares: [.nan, 0.6, 0.2, 0.2]", "augment.size_shares [nan, 0.6, 0.2, 0.2] do not add up to 1"),
+    ],
+)
+def test_sizes_of_a_mixture_that_do_not_fit(text: str, named: str) -> None:
+    error = refused(f"augment: {{crop: mixture, {text}}}")
+    assert named in error.message
+    assert error.hint
+    read(f"augment: {{crop: collage, {text}}}")  # which does not use them
+
+
+def test_sizes_of_a_mixture_that_fit() -> None:
+    augment = read("augment: {crop: mixture, size_edges: [20], size_shares: [0.4, 0.6], view_scales: [1, 1]}").augment
+    assert (augment.size_edges, augment.size_shares, augment.view_scales) == ((20,), (0.4, 0.6), (1, 1))
+    assert read("augment: {crop: mixture, size_edges: []}").augment.size_edges == ()
+    assert read("augment: {crop: mixture, size_shares: [0.333, 0.333, 0.333, 0]}").augment.size_shares
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,10 @@ def test_it_is_a_picture_source() -> None:
     source: PictureSource = SyntheticFaces(2000)
     assert len(source) == 2000
     assert source.name == "synthetic (seed 0)"
+    assert source.sets == (("synthetic (seed 0)", 2000),)
+    assert SyntheticFaces(3, size=96).shape(2) == SyntheticFaces(3, size=96).read(2)[0].shape[:2] == (96, 96)
+    with pytest.raises(IndexError):
+        source.shape(2000)
 
 
 @settings(max_examples=25, deadline=None)

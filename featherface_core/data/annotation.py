@@ -110,9 +110,17 @@ class AnnotationSet:
 
 
 class PictureSource(Protocol):
-    """Pictures with their faces, by index: files on disk, or the embedded drawn ones. name: for people."""
+    """Pictures with their faces, by index: files on disk, the embedded drawn ones, or several such sets joined.
+
+    name: for people.
+    """
 
     name: str
+
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """(name, number of pictures) of each joined set, in the order of the indices; one entry for a plain source."""
+        ...
 
     def __len__(self) -> int:
         """How many pictures."""
@@ -123,9 +131,17 @@ class PictureSource(Protocol):
         ...
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture, as ``read`` gives it. Raises DataError for one that cannot be read."""
+        """(height, width) in pixels of a picture as ``read`` gives it, without decoding it where that is possible.
+
+        Raises DataError for a picture that cannot be read; where the header is sound and the rest is not, ``read`` alone does.
+        """
         ...
 
     def read(self, index: int) -> tuple[Picture, Faces]:
         """Picture (H, W, 3), BGR uint8, and its faces. Raises DataError for a picture that cannot be read."""
         ...
+
+
+def set_sizes(source: PictureSource) -> tuple[int, ...]:
+    """The number of pictures of each set that a source joins."""
+    return tuple(count for _, count in source.sets)

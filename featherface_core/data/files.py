@@ -43,6 +43,11 @@ class FilePictures:
         kept = [a for a in labels.annotations if id(a) not in gone]
         return cls(_joined(kept), str(labels.source)), [missing_problem(a) for a in missing]
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """This one set."""
+        return ((self.name, len(self)),)
+
     def __len__(self) -> int:
         return len(self.annotations)
 
@@ -51,7 +56,7 @@ class FilePictures:
         return self.annotations[index].faces
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture, from its header where that is possible. Raises DataError."""
+        """(height, width) of a picture as ``read`` gives it, from its header where that tells; kept. Raises DataError."""
         if index not in self._shapes:
             width, height = picture_size(self.annotations[index].path)
             self._shapes[index] = (height, width)
@@ -111,8 +116,9 @@ def find_split(path: str | Path) -> tuple[AnnotationSet, AnnotationSet | None]:
     """The training labels at ``path`` and, where there are any, the validation labels that belong to them.
 
     A pair is: folders train and val (valid, validation) below ``path``; ``path`` itself, where it is called train, and val
-    beside it; labels/train and labels/val of YOLO; or two label files of one format, one with train and one with val in its
-    name. Otherwise what ``read_labels`` finds at ``path``. Raises DataError and ConfigError as that does.
+    beside it; labels/train and labels/val of YOLO; two label files of one format, one with train and one with val in its
+    name; or a label in ``path`` itself and val below. Otherwise what ``read_labels`` finds at ``path``. Raises DataError and
+    ConfigError as that does.
     """
     path = Path(path)
     if not path.is_dir():
@@ -129,8 +135,11 @@ def find_split(path: str | Path) -> tuple[AnnotationSet, AnnotationSet | None]:
     for name in VAL_NAMES:
         if all(any((path / "labels" / part).glob("**/*.txt")) for part in ("train", name)):
             return _part(path, "train"), _part(path, name)
-    pair = _pair_of_files(path)
-    return (read_labels(pair[0]), read_labels(pair[1])) if pair else (read_labels(path), None)
+    if pair := _pair_of_files(path):
+        return read_labels(pair[0]), read_labels(pair[1])
+    labels = read_labels(path)
+    inside = next((path / name for name in VAL_NAMES if _holds(path / name)), None)
+    return labels, read_labels(inside) if inside else None
 
 
 def _part(path: Path, name: str) -> AnnotationSet:

@@ -6,20 +6,32 @@ from pathlib import Path
 from featherface_core.pictures import read_picture
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_PNG = b"\x89PNG\r\n\x1a\n"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers of a frame header
+
+_EXIF, _ANIMATION = 0x08, 0x02  # flags of a WebP's VP8X chunk
 
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels of a picture as ``read_picture`` gives it, turned upright by its EXIF orientation.
 
-    Reads the headers of JPEG (ITU-T T.81, Annex B) and PNG, and decodes any other file. Raises DataError.
+    Reads the headers of JPEG (ITU-T T.81, Annex B), PNG and WebP (RFC 9649), and decodes any other file, and those whose
+    header leaves a doubt. Raises DataError.
     """
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)
+            if head[:8] == _PNG:
+                head += file.read()  # an EXIF chunk may stand at the end
     except OSError:
         head = b""
-    size = _of_png(head) if head[:8] == b"\x89PNG\r\n\x1a\n" else _of_jpeg(head) if head[:2] == b"\xff\xd8" else None
+    size = None
+    if head[:8] == _PNG:
+        size = _of_png(head)
+    elif head[:2] == b"\xff\xd8":
+        size = _of_jpeg(head)
+    elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        size = _of_webp(head)
     if size is None:
         height, width = read_picture(path).shape[:2]
         size = (width, height)
@@ -32,6 +44,21 @@ def _of_png(head: bytes) -> tuple[int, int] | None:
         return None
     width, height = struct.unpack(">II", head[16:24])
     return (width, height) if width and height else None
+
+
+def _of_webp(head: bytes) -> tuple[int, int] | None:
+    """None for an animation, where an EXIF chunk may turn the picture, and where the header is cut."""
+    kind = head[12:16]
+    size = None
+    if kind == b"VP8 " and len(head) >= 30 and head[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", head[26:30])
+        size = (width & 0x3FFF, height & 0x3FFF)  # the two bits above are a scale for display
+    elif kind == b"VP8L" and len(head) >= 25 and head[20] == 0x2F:
+        (bits,) = struct.unpack("<I", head[21:25])
+        size = ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+    elif kind == b"VP8X" and len(head) >= 30 and not head[20] & (_EXIF | _ANIMATION):
+        size = (int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1)
+    return size if size and all(size) else None
 
 
 def _of_jpeg(head: bytes) -> tuple[int, int] | None:

@@ -126,7 +126,7 @@ class DataStatsReport:
     drawn: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeenBin:
     """Faces of ``low`` up to ``high`` pixels (None: no limit) that training shows, and the anchors that learn them.
 

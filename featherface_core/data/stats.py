@@ -1,6 +1,7 @@
 """How many faces a data set has, how large they are, and how they are spread over its pictures."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces
 from featherface_core.data.files import sets_of
+from featherface_core.data.joined import set_names
 from featherface_core.data.reports import Bin, DataStatsReport, SetStats, SetSummary
 from featherface_core.events import Listener, Progress, ignore
 
@@ -20,18 +22,28 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 
 def data_stats(
-    path: str | Path, count: int = 1000, seed: int = 0, size: int = 256, on_event: Listener = ignore
+    data: str | Path | Sequence[str | Path],
+    count: int = 1000,
+    seed: int = 0,
+    size: int = 256,
+    on_event: Listener = ignore,
 ) -> DataStatsReport:
-    """Count what the labels at ``path`` hold, of train and val where there are both. No picture is opened.
+    """Count what the labels at a path, or at several, hold, of train and val where there are both. No picture is opened.
 
     The word ``synthetic`` stands for the embedded drawn faces: ``count`` pictures of ``size`` pixels, drawn from ``seed``.
     Raises DataError for a label that cannot be read.
     """
     start = time.perf_counter()
-    drawn = str(path) == SYNTHETIC
-    sets = {SYNTHETIC: _synthetic(count, seed, size, on_event)} if drawn else sets_of(path)
+    paths = [Path(data)] if isinstance(data, str | Path) else [Path(path) for path in data]
+    sets: dict[str, AnnotationSet] = {}
+    for path, called in zip(paths, set_names([path.resolve() for path in paths]), strict=True):
+        drawn = str(path) == SYNTHETIC
+        found = {SYNTHETIC: _synthetic(count, seed, size, on_event)} if drawn else sets_of(path)
+        if not drawn and len(paths) > 1:
+            found = {called if part == "data" else f"{called}, {part}": labels for part, labels in found.items()}
+        sets |= found
     made = tuple(stats_of(name, labels) for name, labels in sets.items())
-    return DataStatsReport(str(path), made, time.perf_counter() - start)
+    return DataStatsReport(", ".join(map(str, paths)), made, time.perf_counter() - start)
 
 
 def _synthetic(count: int, seed: int, size: int, on_event: Listener) -> AnnotationSet:

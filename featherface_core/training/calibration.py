@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
@@ -24,6 +25,7 @@ from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import Heads, LevelHead
 from featherface_core.pictures import Picture, resized
 from featherface_core.recipe import Recipe
+from featherface_core.results import Floats
 
 SCORE, NMS = 0.02, 0.4
 RIGHT = 0.5  # IoU with a labelled face
@@ -108,19 +110,27 @@ def _judged(detector: TorchDetector, picture: Picture, faces: Faces, size: int) 
     found, likely = found[kept], likely[kept]
     odds = np.log(np.maximum(scores[likely, 1], 1e-12)) - np.log(np.maximum(scores[likely, 0], 1e-12))
     overlaps = boxes.iou(found, faces.boxes * np.float32(scale))
+    rows = zip(anchors[likely, 2], odds, _verdicts(overlaps, faces.ignored), strict=True)
+    return [(int(anchor), float(value), right) for anchor, value, right in rows if right is not None]
+
+
+def _verdicts(overlaps: Floats, ignored: NDArray[np.bool_]) -> list[bool | None]:
+    """Of each detection, best first: whether it is the first on a face, None where it counts as neither.
+
+    overlaps (D, F): IoU of detections and faces; ignored (F,).
+    """
     taken: set[int] = set()
-    judged = []
-    for row, anchor, value in zip(overlaps, anchors[likely, 2], odds, strict=True):
+    verdicts: list[bool | None] = []
+    for row in overlaps:
         face = int(row.argmax()) if len(row) else -1
         best = float(row[face]) if len(row) else 0.0
-        if (best >= RIGHT and faces.ignored[face]) or (faces.ignored.any() and row[faces.ignored].max() > IGNORED):
+        if UNCLEAR <= best < RIGHT or (ignored.any() and row[ignored].max() > IGNORED):
+            verdicts.append(None)
             continue
-        if UNCLEAR <= best < RIGHT:
-            continue
-        right = best >= RIGHT and face not in taken
-        taken.add(face)
-        judged.append((int(anchor), float(value), right))
-    return judged
+        verdicts.append(best >= RIGHT and face not in taken)
+        if best >= RIGHT:
+            taken.add(face)
+    return verdicts
 
 
 def _fit(size: int, rows: list[tuple[float, bool]]) -> AnchorShift:

@@ -15,7 +15,8 @@ from featherface_core.checkpoint import (
     start_from,
 )
 from featherface_core.config import ModelConfig
-from featherface_core.data.open import SYNTHETIC, open_data
+from featherface_core.data.annotation import PictureSource, set_sizes
+from featherface_core.data.open import DataNames, is_synthetic, names_of, open_data
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note, Plan, RunEvent, RunListener
 from featherface_core.models.featherface import FeatherFace
@@ -30,6 +31,7 @@ from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
 from featherface_core.training.memory import keep_memory
 from featherface_core.training.order import Order
+from featherface_core.training.picture_store import PictureStore, StoreError
 from featherface_core.training.precision import Format, choose_format, use_tensor_cores
 from featherface_core.training.processes import join, leave
 from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
@@ -62,8 +64,8 @@ class CommandRun:
     def __init__(
         self,
         recipe: Recipe,
-        data: str,
-        held_out: str | None,
+        data: DataNames,
+        held_out: DataNames | None,
         where: Where,
         on_event: RunListener,
         task: str,
@@ -84,8 +86,14 @@ class CommandRun:
         # a wrong name or file is said before any picture is read, and before there is a folder
         config = resolve_model(recipe.model)
         if recipe.init not in ("random", "teacher") and not where.resume:
-            load_start(build_model(config), recipe.init)
+            start = load_start(build_model(config), recipe.init)
+            if recipe.optimiser.learn == "landmarks" and not start.startswith("all weights"):
+                raise ConfigError(
+                    f"optimiser.learn landmarks leaves all but the landmark heads as it starts: {start} is not enough",
+                    f"name trained weights of {config.name} with --init",
+                )
         self.source, self.held_out = open_data(data, held_out, self.on_event)
+        Order.of(recipe, set_sizes(self.source))  # refuses weights that do not fit the sets
         self.data_names = self.source.name
         use_tensor_cores(self.device)
         if self.device.type == "cpu":
@@ -101,7 +109,9 @@ class CommandRun:
         shown = 0 if self.where.resume else self.looked_at() * self.recipe.repeats * self.recipe.size**2
         return self.processes.tell(choose_format(self.recipe, config, self.device, shown))  # type: ignore[no-any-return]
 
-    def _folder(self, name: str, task: str, data: str, held_out: str | None, kept: dict[str, Any]) -> RunFolder:
+    def _folder(
+        self, name: str, task: str, data: DataNames, held_out: DataNames | None, kept: dict[str, Any]
+    ) -> RunFolder:
         where = self.where
         if self.processes.first:
             if where.resume:
@@ -109,20 +119,32 @@ class CommandRun:
                 folder = RunFolder.existing(where.out)
             else:
                 folder = RunFolder.create(where.out or next_folder(RUNS, name), where.force)
-                more = {"task": task, "data": _absolute(data), "val": _absolute(held_out), **kept}
+                more = {"task": task, "data": _kept(data), "val": _kept(held_out), **kept}
                 recipe = replace(self.recipe, model=kept_name(self.recipe.model), init=kept_name(self.recipe.init))
                 folder.write_config(recipe, more, where.command)
             folder.write_environment(self.device, self.processes.world)
         return RunFolder(Path(self.processes.tell(str(folder.path) if self.processes.first else None)))
 
     def __enter__(self) -> "CommandRun":
-        if self.recipe.machine.cache_gb:
-            try:
-                self.source = CachedPictures(self.source, self.recipe.machine.cache_gb, self.on_event)
-            except KeyboardInterrupt:
-                self.__exit__(KeyboardInterrupt)
-                raise
+        try:
+            self.source = self._kept()
+        except KeyboardInterrupt:
+            self.__exit__(KeyboardInterrupt)
+            raise
         return self
+
+    def _kept(self) -> PictureSource:
+        """The pictures as the run reads them: in a store that its device paints from, in memory, or as they are."""
+        machine = self.recipe.machine
+        if machine.paint == "device" or (machine.paint == "auto" and self.device.type == "cuda"):
+            try:
+                return PictureStore(self.source, machine.cache_gb, self.device, self.on_event)
+            except StoreError as problem:
+                said = f"OpenCV paints the training pictures: {problem.message}; {problem.hint}"
+                self.on_event(Note(said, warning=machine.paint == "device"))
+        if machine.cache_gb:
+            return CachedPictures(self.source, machine.cache_gb, self.on_event)
+        return self.source
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
@@ -132,7 +154,7 @@ class CommandRun:
 
     def looked_at(self) -> int:
         """How many pictures this process shows in the whole run, each repeated one once."""
-        order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world)
+        order = Order.of(self.recipe, set_sizes(self.source), self.processes.rank, self.processes.world)
         shown = self.recipe.epochs * order.steps * self.recipe.batch_size
         return shown // (self.processes.world * self.recipe.repeats)
 
@@ -213,12 +235,14 @@ class CommandRun:
         )
         resumed = engine.resume()
         if self.processes.first and not resumed:
-            save_samples(folder, self.source, recipe)
+            save_samples(folder, engine.pictures, recipe)
         self.tell_plan(
             role,
             [
                 ("network", f"{model.config.name}, start: {engine.start}"),
                 ("data", f"{len(self.source):,} pictures of {self.source.name}"),
+                *self._weights(recipe),
+                ("validation", f"{len(self.held_out):,} pictures of {self.held_out.name}"),
                 (
                     "epochs",
                     f"{recipe.epochs} of {engine.steps} steps, {recipe.batch_size} pictures of {recipe.size} px each",
@@ -236,6 +260,12 @@ class CommandRun:
             said = calibrate_file(folder.best, self.held_out, recipe, self.on_event)
             self.on_event(Note(f"scores shifted, in log odds by anchor size: {said}"))
         return self._report(role, folder, model.config, engine.start, recipe, outcome)
+
+    def _weights(self, recipe: Recipe) -> list[tuple[str, str]]:
+        """A row of the plan, where some sets come more often than others."""
+        pairs = zip(recipe.set_weights, self.source.sets, strict=False)
+        said = ", ".join(f"{name} {weight:g}" for weight, (name, _) in pairs)
+        return [("set weights", said)] if said else []
 
     def _report(
         self, role: str, folder: RunFolder, config: ModelConfig, start: str, recipe: Recipe, outcome: Outcome
@@ -329,10 +359,12 @@ def kept_name(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
-def _absolute(data: str | None) -> str | None:
-    if data is None or data.partition(":")[0] == SYNTHETIC:
-        return data
-    return str(Path(data).resolve())
+def _kept(data: DataNames | None) -> str | list[str] | None:
+    """The data sets so that they are found from any folder; one alone as a plain text."""
+    if data is None:
+        return None
+    names = [name if is_synthetic(name) else str(Path(name).resolve()) for name in names_of(data)]
+    return names[0] if len(names) == 1 else names
 
 
 def _quiet(event: RunEvent) -> None:

@@ -32,7 +32,8 @@ class Average:
         self._count += counts
         if self.decay:
             weight = (9 / (10 + self._count)).clamp(min=1 - self.decay) * counts
-            moved = torch._foreach_sub(own, averages)
+            # a skipped step may have left statistics that are not finite, and nothing times NaN is NaN
+            moved = [torch.where(counts > 0, step, 0.0) for step in torch._foreach_sub(own, averages)]
             torch._foreach_mul_(moved, weight)
             torch._foreach_add_(averages, moved)
         else:

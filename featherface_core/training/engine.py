@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from featherface_core.checkpoint import save_weights
-from featherface_core.data.annotation import PictureSource
+from featherface_core.data.annotation import PictureSource, set_sizes
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
 from featherface_core.files import make_folder, replacing
@@ -80,7 +80,7 @@ class Taken:
     stopping: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Best:
     """The validation whose weights are kept. epoch 0: none gave an AP. ap, recall, whole, small: see Validation.
 
@@ -98,7 +98,14 @@ class Best:
     def of(cls, epoch: int, validation: Validation, loss: float) -> "Best":
         """Of the validation after ``epoch``."""
         v, small = validation, validation.small
-        return cls(epoch, v.ap, v.recall, loss, v.whole.ap, None if small is None else small.ap)
+        return cls(
+            epoch=epoch,
+            ap=v.ap,
+            recall=v.recall,
+            loss=loss,
+            whole=v.whole.ap,
+            small=None if small is None else small.ap,
+        )
 
     @classmethod
     def read(cls, state: Mapping[str, Any]) -> "Best":
@@ -107,7 +114,7 @@ class Best:
         if isinstance(best, dict):
             return cls(**best)
         epoch, ap, recall = best
-        return cls(epoch, ap, recall, state["best_loss"])
+        return cls(epoch=epoch, ap=ap, recall=recall, loss=state["best_loss"])
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ class Engine:
         self.name, self.task, self.recipe, self.folder = name, task, recipe, folder
         self.source, self.held_out = source, held_out
         self.processes, self.device, self.on_event, self.start = processes, device, on_event, start
+        self.pictures = TrainingPictures(source, recipe)
         o, m = recipe.optimiser, recipe.machine
         self.config = model.config
         model = synchronise_normalisations(model.to(device), processes, device)  # type: ignore[assignment]
@@ -170,7 +178,7 @@ class Engine:
             text = "this processor lacks AVX-512 and imitates bfloat16, several times slower: --set machine.amp=off"
             on_event(Note(text, warning=True))
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.order = Order.of(recipe, len(source), processes.rank, processes.world)
+        self.order = Order.of(recipe, set_sizes(source), processes.rank, processes.world)
         self.per_step = o.accumulate
         self.steps = self.order.steps // o.accumulate
         total = self.steps * recipe.epochs
@@ -255,9 +263,8 @@ class Engine:
         gradients are not finite.
         """
         start = self.step * self.per_step
-        order = Order.of(self.recipe, len(self.source), self.processes.rank, self.processes.world, start)
-        pictures = TrainingPictures(self.source, self.recipe)
-        loader = batches(pictures, order, self.recipe.machine.workers)
+        order = Order.of(self.recipe, set_sizes(self.source), self.processes.rank, self.processes.world, start)
+        loader = batches(self.pictures, order, self.recipe.machine.workers)
         if self.compiled:
             self.on_event(Note("the network is compiled in the first step, which may take minutes"))
         with asked_to_stop() as asked:
@@ -470,7 +477,10 @@ class Engine:
             self.validation_seconds = time.monotonic() - began
             assert validation is not None
             self.protocol = validation.protocol
-            self.task.observe(validation.ap)
+            if recipe.optimiser.learn == "all":  # where landmarks alone learn it stands still
+                self.task.observe(validation.ap)
+            elif math.isnan(validation.losses["landmark"]):
+                self.on_event(Note("no validation picture has landmarks: the last epoch is kept, not the best", True))
         steps = max(1, t.steps)
         means = {name: value / steps for name, value in t.losses.items()}
         better = validation is not None and self._judge(epoch, validation)

@@ -58,7 +58,10 @@ class RunFolder:
         mapping = load_yaml(self.config)
         # a run that began before pictures were shown small too goes on as it began
         base = Recipe(validation=ValidationConfig(small=0.0))
-        recipe = with_values(base, mapping.pop("recipe", {}), str(self.config))
+        stored = mapping.pop("recipe", {})
+        if isinstance(stored, dict) and isinstance(stored.get("augment"), dict):
+            stored["augment"].pop("interpolation", None)  # a key of older runs; pictures are always shrunk cleanly now
+        recipe = with_values(base, stored, str(self.config))
         return recipe, mapping
 
     def write_environment(self, device: torch.device, world: int) -> None:

@@ -3,10 +3,11 @@
 import multiprocessing
 import shutil
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from featherface_core.data.annotation import Faces, Picture, PictureSource
+from featherface_core.data.annotation import Faces, Picture, PictureSource, set_sizes
 from featherface_core.data.augment.paint import paint
 from featherface_core.data.augment.plan import Plan
 from featherface_core.data.augment.planner import Planner, UnreadableError
@@ -23,10 +24,17 @@ from featherface_core.events import Listener, Progress, ignore
 from featherface_core.pictures import MEAN
 from featherface_core.recipe import Recipe
 from featherface_core.targets import Targets
+from featherface_core.training.device_paint import paint_table
 from featherface_core.training.order import ECHO, FirstTimes, Key, Order
+from featherface_core.training.paint_jobs import Numbers, table_of
+from featherface_core.training.picture_store import PictureStore
 
 UNREADABLE_AT_ONCE = 20
 PREFETCH = 2  # batches that a worker prepares ahead
+DRAFTS_BYTES = 2**20  # more than a batch of plans takes in shared memory
+
+Sample = TypeVar("Sample")
+Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,37 @@ class Batch:
         return x.sub_(torch.tensor(MEAN, device=device).view(1, 3, 1, 1))
 
 
+@dataclass(frozen=True)
+class Drafts:
+    """A batch that is not painted yet: the table of its plans (``paint_jobs``), their number and side in pixels; else a Batch."""
+
+    table: Numbers
+    count: int
+    size: int
+    targets: Targets
+    problems: tuple[str, ...]
+
+    @classmethod
+    def of(cls, samples: list[tuple[Plan, list[str]]]) -> "Drafts":
+        """Of plans of one size, and what was wrong with pictures that are not in them."""
+        plans = [plan for plan, _ in samples]
+        targets = Targets.of([plan.faces for plan in plans])
+        return cls(table_of(plans), len(plans), plans[0].size, targets, tuple(p for _, bad in samples for p in bad))
+
+    def painted(self, store: PictureStore) -> Batch:
+        """The batch, its pixels on the store's device."""
+        return Batch(paint_table(self.table, self.count, self.size, store), self.targets, self.problems)
+
+
 class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
     """The varied picture behind a Key; the next picture takes the place of one that cannot be read, which is named."""
 
     def __init__(self, source: PictureSource, recipe: Recipe) -> None:
+        Order.of(recipe, set_sizes(source))  # refuses weights that do not fit the sets
         self.source, self.seed = source, recipe.seed
-        self.planner = Planner(source, recipe.augment, recipe.size)
+        # what is mixed in is drawn as the order draws
+        weights = np.repeat(recipe.set_weights, set_sizes(source)) if recipe.set_weights else None
+        self.planner = Planner(source, recipe.augment, recipe.size, weights)
 
     def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]]:
         """The picture (S, S, 3), its faces, and what was wrong with pictures that are not in it."""
@@ -61,6 +94,16 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
                 return paint(plan, self._read), plan.faces, list(problems.values())
             except UnreadableError as problem:
                 self._note(problem, problems)
+
+    def draft(self, key: Key, broken: Mapping[int, DataError]) -> tuple[Plan, list[str]]:
+        """The plan behind a key, of pictures that are not ``broken``, and what was wrong with those that are not in it."""
+        problems: dict[int, str] = {}
+        while True:
+            plan, _ = self.plan(key, problems)
+            found = next((piece.picture for piece in plan.pieces if piece.picture in broken), None)
+            if found is None:
+                return plan, list(problems.values())
+            self._note(UnreadableError(found, broken[found]), problems)
 
     def plan(self, key: Key, problems: dict[int, str] | None = None) -> tuple[Plan, dict[int, str]]:
         """The plan behind a key, and what is wrong with pictures that others take the place of, by index.
@@ -91,14 +134,14 @@ class TrainingPictures(Dataset[tuple[Picture, Faces, list[str]]]):
 
 
 class _Careful(Dataset[Any]):
-    """The same in a worker: an error travels as a value, since torch would wrap it into a traceback."""
+    """Samples or drafts in a worker: an error travels as a value, since torch would wrap it into a traceback."""
 
-    def __init__(self, pictures: TrainingPictures) -> None:
-        self.pictures = pictures
+    def __init__(self, make: Callable[[Key], Any]) -> None:
+        self.make = make
 
-    def __getitem__(self, key: Key) -> tuple[Picture, Faces, list[str]] | DataError:
+    def __getitem__(self, key: Key) -> Any:
         try:
-            return self.pictures[key]
+            return self.make(key)
         except DataError as problem:
             return problem
 
@@ -131,11 +174,16 @@ class CachedPictures:
                 if full:
                     break
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """As the source's."""
+        return self.source.sets
+
     def __len__(self) -> int:
         return len(self.source)
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture."""
+        """(height, width) of a picture as ``read`` gives it, from the kept one where it is there. Raises DataError."""
         picture = self.kept[index]
         return self.source.shape(index) if picture is None else (picture.shape[0], picture.shape[1])
 
@@ -174,19 +222,43 @@ def batches(pictures: TrainingPictures, order: Order, workers: int) -> Iterator[
 
 
 def _made(pictures: TrainingPictures, order: Order, workers: int) -> Generator[Batch]:
-    longest = max(order.sizes)
     share = len(range(order.rank, order.batch, order.world))
-    workers = _workers_that_fit(workers, share * longest**2 * 3)
+    pixels = share * max(order.sizes) ** 2 * 3  # of a batch, in bytes
+    if not isinstance(pictures.source, PictureStore):
+        yield from _prepared(pictures.__getitem__, collate, order, workers, pixels)
+        return
+    store = pictures.source
+    draft = partial(pictures.draft, broken=store.problems)
+    if _workers_paint(store):
+        yield from _prepared(draft, lambda samples: Drafts.of(samples).painted(store), order, workers, pixels)
+        return
+    for drafts in _prepared(draft, Drafts.of, order, workers, DRAFTS_BYTES):
+        yield drafts.painted(store)
+
+
+def _workers_paint(store: PictureStore) -> bool:
+    """Whether workers paint what they plan. They do from a store in the machine's memory, which they inherit.
+
+    This process's threads would paint between two steps; a worker paints beside them.
+    """
+    return store.pixels.device.type == "cpu" and sys.platform == "linux"
+
+
+def _prepared(
+    make: Callable[[Key], Sample], together: Callable[[list[Sample]], Prepared], order: Order, workers: int, size: int
+) -> Generator[Prepared]:
+    """What ``together`` makes of each batch's samples, in worker processes where there are any. size: of one in bytes."""
+    workers = _workers_that_fit(workers, size)
     if not workers:
         for keys in FirstTimes(order):
-            yield collate([pictures[key] for key in keys])
+            yield together([make(key) for key in keys])
         return
     context = "fork" if sys.platform == "linux" else None  # the cache of pictures is shared, not copied
     loader = DataLoader(
-        _Careful(pictures),
+        _Careful(make),
         batch_sampler=FirstTimes(order),
         num_workers=workers,
-        collate_fn=_collate_carefully,
+        collate_fn=_Carefully(together),
         worker_init_fn=_start_worker,
         multiprocessing_context=multiprocessing.get_context(context) if context else None,
         prefetch_factor=PREFETCH,
@@ -213,8 +285,14 @@ def collate(samples: list[tuple[Picture, Faces, list[str]]]) -> Batch:
     return Batch(pixels, Targets.of([faces for _, faces, _ in samples]), tuple(p for _, _, bad in samples for p in bad))
 
 
-def _collate_carefully(samples: list[Any]) -> Batch | DataError:
-    return next((sample for sample in samples if isinstance(sample, DataError)), None) or collate(samples)
+class _Carefully:
+    """``together``, or the first error among the samples."""
+
+    def __init__(self, together: Callable[[list[Any]], Any]) -> None:
+        self.together = together
+
+    def __call__(self, samples: list[Any]) -> Any:
+        return next((sample for sample in samples if isinstance(sample, DataError)), None) or self.together(samples)
 
 
 def _start_worker(number: int) -> None:

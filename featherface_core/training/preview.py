@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from featherface_core.data.open import open_data
+from featherface_core.data.open import DataNames, open_training
 from featherface_core.data.sheet import contact_sheet
 from featherface_core.events import RunListener, ignore
 from featherface_core.pictures import write_picture
 from featherface_core.recipe import Recipe
+from featherface_core.training.loader import TrainingPictures
 from featherface_core.training.samples import training_samples
 
 COLUMNS = 6
@@ -25,10 +26,10 @@ class PreviewReport:
     with_landmarks: int
 
 
-def preview(data: str, recipe: Recipe, count: int, out: Path, on_event: RunListener = ignore) -> PreviewReport:
+def preview(data: DataNames, recipe: Recipe, count: int, out: Path, on_event: RunListener = ignore) -> PreviewReport:
     """Draw the first ``count`` pictures of the recipe's first epoch on ``data``, with boxes and landmarks, into ``out``."""
-    source = open_data(data, None, on_event)[0]
-    samples = training_samples(source, recipe, count)
+    source = open_training(data, on_event)
+    samples = training_samples(TrainingPictures(source, recipe), recipe, count)
     write_picture(out, contact_sheet(samples, COLUMNS))
     faces = [faces for _, faces in samples]
     return PreviewReport(

@@ -9,7 +9,7 @@ from featherface_core.checkpoint import (
     load_weights,
 )
 from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
-from featherface_core.data.open import SYNTHETIC
+from featherface_core.data.open import DataNames, is_synthetic
 from featherface_core.distill import Teacher
 from featherface_core.errors import ConfigError, WeightsError
 from featherface_core.events import RunListener
@@ -32,13 +32,15 @@ def teacher_in_torch(model: FeatherFace, recipe: Recipe, pictures: int, on_event
     return Teacher(model)
 
 
-def default_recipe(model: str, data: str) -> Path:
-    """The recipe that fits what was named: the embedded data set's, else the model's at full length."""
-    name = "synthetic" if data.partition(":")[0] == SYNTHETIC else "v2-widerface" if model == "v2" else "v1-widerface"
+def default_recipe(model: str, data: DataNames) -> Path:
+    """The recipe that fits what was named: the embedded data set's where it is all, else the model's at full length."""
+    name = "synthetic" if is_synthetic(data) else "v2-widerface" if model == "v2" else "v1-widerface"
     return configs_folder() / "recipes" / f"{name}.yaml"
 
 
-def train(recipe: Recipe, data: str, held_out: str | None, where: Where, on_event: RunListener) -> TrainReport:
+def train(
+    recipe: Recipe, data: DataNames, held_out: DataNames | None, where: Where, on_event: RunListener
+) -> TrainReport:
     """Train ``recipe.model`` on ``data`` and return what came of it; the run's folder holds the rest.
 
     data, held_out: see data.open.open_data. Raises StoppedError when interrupted, after saving; FeatherFaceError subclasses
@@ -56,8 +58,8 @@ def train(recipe: Recipe, data: str, held_out: str | None, where: Where, on_even
 
 def distill(
     recipe: Recipe,
-    data: str,
-    held_out: str | None,
+    data: DataNames,
+    held_out: DataNames | None,
     teacher: str,
     teacher_weights: Path | None,
     control: bool,
@@ -81,6 +83,11 @@ def distill(
     }
     config = resolve_model(teacher)
     given = _teacher_file(teacher_weights, config) if teacher_weights else None
+    if recipe.optimiser.learn == "landmarks" and given is None:
+        raise ConfigError(
+            "optimiser.learn landmarks trains no teacher first: its other heads would stay as they start",
+            "name trained weights with --teacher-weights",
+        )
     schedule = _alpha(recipe)
     check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
     with CommandRun(recipe, data, held_out, where, on_event, "distill", kept) as run:

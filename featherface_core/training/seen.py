@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from featherface_core.assignment import Predictions, match
 from featherface_core.checkpoint import load_start
-from featherface_core.data.annotation import Faces, PictureSource
+from featherface_core.data.annotation import Faces, set_sizes
+from featherface_core.data.open import DataNames, open_training
 from featherface_core.data.reports import SeenBin, SeenReport
 from featherface_core.data.stats import face_sizes
-from featherface_core.events import Listener, Progress, ignore
+from featherface_core.events import Progress, RunListener, ignore
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import Recipe
@@ -25,15 +26,16 @@ from featherface_core.training.order import Key, Order
 EDGES = (0.0, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)  # pixels
 
 
-def seen(source: PictureSource, recipe: Recipe, count: int, on_event: Listener = ignore) -> SeenReport:
-    """Plan the first ``count`` pictures of the recipe's run over ``source`` and count what they show.
+def seen(data: DataNames, recipe: Recipe, count: int, on_event: RunListener = ignore) -> SeenReport:
+    """Plan the first ``count`` pictures of the recipe's run over ``data`` and count what they show.
 
-    SimOTA gives anchors by what a network predicts: there the pictures are painted too, and shown to the network as
-    ``recipe.init`` starts it. Raises DataError and ConfigError as training does.
+    data: see data.open.open_data. SimOTA gives anchors by what a network predicts: there the pictures are painted too, and
+    shown to the network as ``recipe.init`` starts it. Raises DataError and ConfigError as training does.
     """
     start = time.perf_counter()
+    source = open_training(data, on_event)
     pictures = TrainingPictures(source, recipe)
-    order = Order.of(recipe, len(source))
+    order = Order.of(recipe, set_sizes(source))
     keys = list(islice(chain.from_iterable(order), count))
     model = _network(recipe) if recipe.loss.assign == "simota" else None
     sizes, positives, ignored, empty, total = [], [], 0, 0, 0
@@ -109,5 +111,15 @@ def _bins(sizes: NDArray[np.float64], anchors: NDArray[np.int64]) -> tuple[SeenB
         faces, positives = int((place == i).sum()), int(anchors[place == i].sum())
         high = EDGES[i + 1] if i + 1 < len(EDGES) else None
         share, of_anchors = faces / max(1, len(sizes)), positives / max(1, int(anchors.sum()))
-        made.append(SeenBin(low, high, faces, share, positives, of_anchors, positives / max(1, faces)))
+        made.append(
+            SeenBin(
+                low=low,
+                high=high,
+                faces=faces,
+                share=share,
+                positives=positives,
+                positive_share=of_anchors,
+                positives_per_face=positives / max(1, faces),
+            )
+        )
     return tuple(made)

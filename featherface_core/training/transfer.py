@@ -27,7 +27,9 @@ def sent(batch: Batch, device: torch.device) -> Batch:
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.pin_memory().to(device, non_blocking=True)
+    if tensor.device.type == "cpu":  # what was painted on a device is there already
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Reading:

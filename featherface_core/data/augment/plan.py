@@ -105,7 +105,8 @@ def within(faces: Faces, x1: float, y1: float, x2: float, y2: float) -> Faces:
     """The faces as a window shows them, in the faces' own pixels, which stay.
 
     Faces whose centre is in the window stay, cut to it; others of which a fifth or more is in view become ignored; the rest go.
-    Landmarks stay where they are, in or out of the window.
+    Of ignored ones, which may be regions of many faces, whatever is in view stays. Landmarks stay where they are, in or out of
+    the window.
     """
     low, high = np.array((x1, y1), np.float32), np.array((x2, y2), np.float32)
     centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
@@ -113,7 +114,7 @@ def within(faces: Faces, x1: float, y1: float, x2: float, y2: float) -> Faces:
     boxes = np.clip(faces.boxes, np.tile(low, 2), np.tile(high, 2))
     area = np.maximum((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(1), 1e-6)
     shown = (boxes[:, 2:] - boxes[:, :2]).prod(1) / area
-    kept = inside | (shown >= VISIBLE)
+    kept = inside | (shown >= VISIBLE) | (faces.ignored & (shown > 0))
     return Faces(boxes, faces.landmarks, faces.ignored | ~inside, faces.weights).select(kept)
 
 

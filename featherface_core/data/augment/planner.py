@@ -217,9 +217,11 @@ def cutmix(a: Part, b: Part, size: int, rng: np.random.Generator) -> Part:
         behind.landmarks,
         behind.ignored | (hidden >= 0.5),
         (behind.weights * (1 - hidden)).astype(np.float32),
-    ).select(hidden < 1 - VISIBLE)
+    ).select((hidden < 1 - VISIBLE) | (behind.ignored & (hidden < 1)))
     shown = _share_inside(b.faces.boxes, window)
-    infront = _weighted(b.faces, shown).select(shown >= VISIBLE)  # a narrow window may hold little but a centre
+    infront = _weighted(b.faces, shown).select(
+        (shown >= VISIBLE) | (b.faces.ignored & (shown > 0))
+    )  # a narrow window may hold little but a centre
     return joined([Part(a.pieces, behind), Part(b.pieces, infront).cut(x, y, x + side, y + side)])
 
 

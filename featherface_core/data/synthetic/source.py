@@ -37,6 +37,11 @@ class SyntheticFaces:
         self.size = size
         self.name = f"synthetic (seed {seed})"
 
+    @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """This one set."""
+        return ((self.name, self.count),)
+
     def __len__(self) -> int:
         return self.count
 
@@ -45,7 +50,8 @@ class SyntheticFaces:
         return faces_of(self._people(index), self.size)
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(height, width): (size, size) for all."""
+        """(height, width) of a picture: all are square. Raises IndexError for an index below 0 or beyond the last."""
+        self._check(index)
         return self.size, self.size
 
     def read(self, index: int) -> tuple[Picture, Faces]:
@@ -60,9 +66,12 @@ class SyntheticFaces:
         """A stream of its own for each part of a picture. Python's: its numbers are the same in every version."""
         return Random(f"{self.seed}/{whole(index)}/{part}")
 
-    def _people(self, index: int) -> list[Person]:
+    def _check(self, index: int) -> None:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
+
+    def _people(self, index: int) -> list[Person]:
+        self._check(index)
         return place_people(self._dice(index, "people"), self.size)
 
     def _picture(self, index: int, people: Sequence[Person]) -> Picture:
