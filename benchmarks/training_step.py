@@ -1,86 +1,91 @@
-"""A training step with the real loader, against the same step on a batch that is in memory already.
+"""Pictures a second of `featherface train` with its loader, V2, 16 crops of 320 px a step: of this checkout, or beside another.
 
-    python benchmarks/training_step.py DIR              labelled pictures, as for `featherface train --data`
-    python benchmarks/training_step.py synthetic
+    python benchmarks/training_step.py DIR                    labelled pictures, as for `featherface train --data`
+    python benchmarks/training_step.py DIR --before CLONE     a checkout of an earlier version beside this one
 
-Blocks of steps alternate between the two, so that both see the same machine. The loader is the training's own: worker processes,
-pictures decoded, cropped, varied. By default decoded pictures are kept in memory as `train` keeps them (machine.cache_gb); with
---cache 0 each is decoded again each time.
+Two settings: float32 with nothing frozen, and bfloat16 with the backbone's first stage frozen. Each is a short training run in a
+process of its own, by the command line alone; rounds of all runs follow each other, so that all see the same machine, and a
+ratio is taken within its round. The first epoch of a run warms up and does not count.
 """
 
 import argparse
+import json
 import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line does
-
 import statistics
-import time
-from itertools import cycle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
-import torch
-from torch import nn
+import numpy as np
 
-from featherface_core.config import configs_folder
-from featherface_core.data.open import open_data
-from featherface_core.losses import MultiBoxLoss
-from featherface_core.models.variants import build_model
-from featherface_core.recipe import load_recipe
-from featherface_core.training.loader import Batch, CachedPictures, TrainingPictures, batches
-from featherface_core.training.order import Order
+from featherface_core.bench.statistics import ratio
+from featherface_core.machine import processor
+
+HERE = Path(__file__).resolve().parents[1]
+SETTINGS = {
+    "float32, nothing frozen": ["machine.amp=off"],
+    "bfloat16, first stage frozen": ["machine.amp=bf16", "optimiser.frozen_stages=1"],
+}
+
+
+def pictures_a_second(checkout: Path, options: argparse.Namespace, changes: list[str]) -> float:
+    """The median over the epochs of one training run by the code of ``checkout``, but for its first."""
+    keys = [f"pictures_per_epoch={options.steps * options.batch}", "validation.pictures=1", "validation.every=1000"]
+    keys += ["stopping.enabled=false", f"augment.crop={options.crop}", *changes]
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "featherface_cli.app", "train", "--data", options.data, "--model", "v2"]
+        command += ["--recipe", "recipes/cpu.yaml", "--size", str(options.size), "--batch-size", str(options.batch)]
+        command += [
+            "--epochs",
+            str(options.epochs + 1),
+            "--workers",
+            str(options.workers),
+            "--device",
+            "cpu",
+            "--quiet",
+        ]
+        command += ["--threads", str(options.threads), "--out", f"{scratch}/run"]
+        for key in keys:
+            command += ["--set", key]
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        done = subprocess.run(command, env=environment, cwd=scratch, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"error: the run of {checkout} failed: {done.stderr.strip()}")
+        lines = Path(scratch, "run", "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return statistics.median(float(json.loads(line)["images_per_second"]) for line in lines[1:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("--model", default="v2")
+    parser.add_argument("data", type=lambda text: text if text.startswith("synthetic") else str(Path(text).resolve()))
+    parser.add_argument("--before", type=lambda text: Path(text).resolve(), help="another checkout")
     parser.add_argument("--size", type=int, default=320)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--cache", type=float, default=6.0, help="gigabytes for decoded pictures")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--crop", default="collage", help="augment.crop, of those that both checkouts have")
+    parser.add_argument("--threads", type=int, default=0, help="of torch, 0 for its choice")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--block", type=int, default=8, help="steps a block")
-    parser.add_argument("--blocks", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=10, help="an epoch")
+    parser.add_argument("--epochs", type=int, default=2, help="counted in each run")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    recipe = load_recipe(configs_folder() / "recipes" / "cpu.yaml")
-    source, _ = open_data(options.data)
-    if options.cache:
-        source = CachedPictures(source, options.cache)
-    model = build_model(options.model, seed=0).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    criterion = MultiBoxLoss(recipe.loss)
-    cpu = torch.device("cpu")
-
-    def step(batch: Batch) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        terms = criterion(model(batch.network_input(cpu, True)), batch.targets, options.size, options.size).terms
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-
-    order = Order(len(source), options.batch, 10_000, 0, (options.size,))
-    pictures = TrainingPictures(source, recipe)
-    loader = batches(pictures, order, options.workers)
-    still = [next(loader) for _ in range(4)]
-    seconds: dict[str, list[float]] = {"memory": [], "loader": []}
-    for block in range(options.blocks + 1):
-        for name, given in (("memory", cycle(still)), ("loader", loader)):
-            if name == "loader":
-                step(next(loader))  # what was prepared while the other block ran does not count
-                step(next(loader))
-                step(next(loader))
-            else:
-                time.sleep(1.0)  # the workers fill their queue, and then rest
-            start = time.perf_counter()
-            for _ in range(options.block):
-                step(next(given))
-            if block:
-                seconds[name].append((time.perf_counter() - start) / options.block)
-    ratio = statistics.median(b / a for a, b in zip(seconds["memory"], seconds["loader"], strict=True))
-    memory, loaded = (1000 * statistics.median(values) for values in seconds.values())
-    print(
-        f"{options.model} at {options.size} px, batch {options.batch}, {source.name}: in memory {memory:.0f} ms a step, "
-        f"with the loader {loaded:.0f} ms, ratio {ratio:.3f} (medians of {options.blocks} blocks of {options.block} steps, "
-        f"{torch.get_num_threads()} threads, {options.workers} workers, cache {options.cache:g} GB)"
-    )
+    checkouts = [HERE, options.before] if options.before else [HERE]
+    rates: dict[tuple[str, Path], list[float]] = {}
+    for number in range(options.rounds):
+        for name, changes in SETTINGS.items():
+            # who goes first changes, so that neither always follows the other
+            for checkout in checkouts if number % 2 else checkouts[::-1]:
+                rates.setdefault((name, checkout), []).append(pictures_a_second(checkout, options, changes))
+    print(f"{processor()}, {os.cpu_count()} CPUs; V2, {options.size} px, batch {options.batch}, crop {options.crop}")
+    print(f"{'':30}{'pictures/s':>11}" + (f"{'before':>9}{'time':>7}  spread" if options.before else ""))
+    for name in SETTINGS:
+        here = np.array(rates[name, HERE])
+        line = f"{name:30}{np.median(here):>11.1f}"
+        if options.before:
+            before = np.array(rates[name, options.before])
+            time = ratio(1 / here, 1 / before)
+            line += f"{np.median(before):>9.1f}{time.median:>7.2f}  {time.p5:.2f}-{time.p95:.2f}"
+        print(line)
 
 
 if __name__ == "__main__":

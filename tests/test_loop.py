@@ -2,7 +2,10 @@
 
 import json
 import os
+import platform
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +118,28 @@ def test_a_signal_between_late_steps_leaves_the_same_run(
     assert (saved["step"], saved["totals"]["steps"], len(sent)) == (6, 2, 1)
     resume(out, "train", 0, silent)
     assert_same_run(whole, out)
+
+
+# ---- memory ----
+
+
+@pytest.mark.skipif(not platform.libc_ver()[0], reason="the C library is not glibc")
+@pytest.mark.parametrize(("kept", "faults"), [(False, range(16_000, 10**9)), (True, range(8_000))])
+def test_memory_is_used_again(kept: bool, faults: range) -> None:
+    """64 MB taken and freed ten times are 16,384 pages to clear each time, unless the process keeps them."""
+    program = (
+        "import resource, sys\n"
+        "from featherface_core.training.memory import keep_memory\n"
+        "if sys.argv[1] == 'True': keep_memory()\n"
+        "pages = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize() // 4096\n"
+        "fill = lambda: bytearray(64 * 2**20)\n"
+        "fill(); before = pages()\n"
+        "for _ in range(10): block = fill(); block[::4096] = bytes(len(block[::4096])); del block\n"
+        "print(pages() - before)\n"
+    )
+    environment = os.environ | {"GLIBC_TUNABLES": ""}
+    done = subprocess.run([sys.executable, "-c", program, str(kept)], env=environment, capture_output=True, text=True)
+    assert int(done.stdout) in faults, done.stderr
 
 
 # ---- averaged weights ----

@@ -29,6 +29,7 @@ from featherface_core.training.calibration import calibrate_file
 from featherface_core.training.engine import Best, Engine, Outcome
 from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures
+from featherface_core.training.memory import keep_memory
 from featherface_core.training.order import Order
 from featherface_core.training.picture_store import PictureStore, StoreError
 from featherface_core.training.precision import Format, choose_format, use_tensor_cores
@@ -95,6 +96,8 @@ class CommandRun:
         Order.of(recipe, set_sizes(self.source))  # refuses weights that do not fit the sets
         self.data_names = self.source.name
         use_tensor_cores(self.device)
+        if self.device.type == "cpu":
+            keep_memory()
         self.format = self._format(config)
         self.recipe = replace(recipe, machine=replace(recipe.machine, amp=self.format.amp))
         self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
