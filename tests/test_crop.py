@@ -41,9 +41,9 @@ def as_cut(faces: Faces, x: int, y: int, side: int, size: int) -> tuple[list[tup
         share = wide * high / max((x2 - x1) * (y2 - y1), 1e-9)
         cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
         margin = min(cx - x, x + side - cx, cy - y, y + side - cy)
-        if abs(margin) < 1e-3 or abs(share - 0.2) < 1e-3:
+        if abs(margin) < 1e-3 or abs(share - 0.2) < 1e-3 or (faces.ignored[i] and 0 < share < 1e-3):
             unclear.add(i)
-        if margin >= 0 or share >= 0.2:
+        if margin >= 0 or share >= 0.2 or (faces.ignored[i] and share > 0):
             corners = ((x1, x), (y1, y), (x2, x), (y2, y))
             box = [min(max((v - corner) * size / side, 0.0), float(size)) for v, corner in corners]
             shown.append((i, box, bool(faces.ignored[i]) or margin < 0))

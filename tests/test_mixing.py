@@ -74,7 +74,7 @@ def test_cutmix_weighs_faces_by_the_share_of_them_that_is_seen(seed: int) -> Non
             row = found.get(first + i)
             if abs(share - 0.2) < 1e-6 or abs(share - 0.5) < 1e-6:
                 continue  # on a limit
-            if share < 0.2:
+            if share < 0.2 and not (source.ignored[i] and share > 0):
                 assert row is None
                 continue
             assert row is not None

@@ -21,6 +21,7 @@ from featherface_core.errors import ConfigError, DataError
 from featherface_core.events import Note, RunEvent
 from featherface_core.pictures import read_picture
 from featherface_core.recipe import AugmentConfig, Recipe
+from featherface_core.training.loader import TrainingPictures
 from featherface_core.training.preview import preview
 from featherface_core.training.samples import training_samples
 
@@ -303,7 +304,7 @@ def test_a_preview_draws_what_training_shows_and_counts_it(tmp_path: Path) -> No
     report = preview("synthetic:9", recipe, 8, out)
     sheet = read_picture(out)
     assert sheet.shape == (2 * 240 + 3 * GAP, 6 * 240 + 7 * GAP, 3)  # rows of six
-    samples = training_samples(open_data("synthetic:9")[0], recipe, 8)
+    samples = training_samples(TrainingPictures(open_data("synthetic:9")[0], recipe), recipe, 8)
     faces = [labels for _, labels in samples]
     assert (report.path, report.pictures) == (str(out), 8)
     assert report.data == "synthetic (seed 0)"
