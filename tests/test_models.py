@@ -79,10 +79,10 @@ def test_golden_outputs(reference: Path, name: str, size: str) -> None:
     with torch.inference_mode():
         outputs = [output[0] for output in model(torch.from_numpy(golden_input(reference, size)))]
     trained = name in ("v1_original", "v1_489015")
-    # The random states magnify rounding: with AVX2 kernels "v1" lands 2e-4 from these numbers, and so does the very
-    # network that they were made with. The float64 test below holds the same networks on any machine.
-    same_rounding = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    allowed = 1e-4 if trained or same_rounding else 2 * GOLDEN_ROUNDING[name]
+    # The random states magnify rounding: with AVX2 kernels "v1" lands 2e-4 from these numbers, with AVX-512 kernels within
+    # 1e-4 or, on a Sapphire Rapids, 1.1e-4, and so does the very network that they were made with. The float64 test below
+    # holds the same networks on any machine.
+    allowed = 1e-4 if trained else 2 * GOLDEN_ROUNDING[name]
     assert difference(outputs, golden_outputs(reference, name, size)) <= allowed
 
 

@@ -36,6 +36,7 @@ class Pictures:
     ) -> None:
         self.count, self.broken, self.shapeless, self.larger = count, {*broken, *shapeless}, shapeless, larger
         self.reads: list[int] = []
+        self.sets = ((self.name, count),)
 
     def __len__(self) -> int:
         return self.count
