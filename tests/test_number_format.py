@@ -8,6 +8,7 @@ import yaml
 from small_runs import DATA, recipe, silent
 
 from featherface_core.config import ModelConfig
+from featherface_core.errors import ConfigError
 from featherface_core.events import Plan, RunEvent
 from featherface_core.models.variants import VARIANTS
 from featherface_core.recipe import AmpKind, MachineConfig, Recipe
@@ -95,4 +96,16 @@ def test_an_older_run_that_left_it_open_goes_on_in_float32(tmp_path: Path, monke
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "WORTH", 1)
     monkeypatch.setattr(precision, "measured_share", never)
+    assert resume(out, "train", 0, silent).finished
+
+
+def test_a_checkpoint_goes_on_in_its_own_format(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(recipe(), DATA, None, Where(out, stop_after=1), silent)
+    assert torch.load(out / "last.pt", weights_only=True)["amp"] == "off"
+    text = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(text.replace("amp: 'off'", "amp: bf16"))
+    with pytest.raises(ConfigError, match=r"last\.pt was trained with machine\.amp=off, .*config\.yaml has bf16"):
+        resume(out, "train", 0, silent)
+    (out / "config.yaml").write_text(text)
     assert resume(out, "train", 0, silent).finished

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from featherface_core.checkpoint import save_weights
 from featherface_core.data.annotation import PictureSource, set_sizes
-from featherface_core.errors import FeatherFaceError
+from featherface_core.errors import ConfigError, FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
 from featherface_core.files import make_folder, replacing
 from featherface_core.models.drop_block import DropBlock
@@ -212,6 +212,12 @@ class Engine:
                 f"this run would have {self.recipe.epochs} of {self.steps}",
                 "the data has changed since; begin anew with --force",
             )
+        amp = self.recipe.machine.amp
+        if state.get("amp", amp) != amp:  # the first checkpoints do not name it
+            raise ConfigError(
+                f"{self.folder.last} was trained with machine.amp={state['amp']}, {self.folder.config} has {amp}",
+                f"write amp: {state['amp']} there, or begin anew with --force",
+            )
         self.model.load_state_dict(state["model"])
         self.task.companions.load_state_dict(state["companions"])
         self.task.load_state_dict(state["task"])
@@ -237,6 +243,7 @@ class Engine:
             {
                 "steps": self.steps,
                 "epochs": self.recipe.epochs,
+                "amp": self.recipe.machine.amp,
                 "model": self.model.state_dict(),
                 "companions": self.task.companions.state_dict(),
                 "task": self.task.state_dict(),

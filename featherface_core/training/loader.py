@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import cv2
@@ -37,6 +37,12 @@ Sample = TypeVar("Sample")
 Prepared = TypeVar("Prepared")
 
 
+@cache
+def _mean(device: torch.device) -> Tensor:
+    """MEAN as (1, 3, 1, 1); made once, since a copy from ordinary memory waits for a GPU."""
+    return torch.tensor(MEAN, device=device).view(1, 3, 1, 1)
+
+
 @dataclass(frozen=True)
 class Batch:
     """pixels (N, S, S, 3), BGR uint8; targets in pixels of S x S; problems: pictures that could not be read."""
@@ -50,7 +56,7 @@ class Batch:
         x = self.pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         x = x.to(torch.float32, memory_format=layout)
-        return x.sub_(torch.tensor(MEAN, device=device).view(1, 3, 1, 1))
+        return x.sub_(_mean(device))
 
 
 @dataclass(frozen=True)
