@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces
-from featherface_core.evaluation.plain import Precision, average_precision, judge
+from featherface_core.evaluation.plain import Precision, average_precision, judge_picture
 from featherface_core.results import Detections
 
 A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]
@@ -67,7 +67,7 @@ def test_of_two_detections_of_a_face_the_better_scored_is_right() -> None:
     shifted = [1, 0, 11, 10]  # IoU 9/11 with A
     truth = Faces.of([A, B])
     rows = ((A, 0.8), (shifted, 0.9), (B, 0.7))
-    assert judge(found(*rows).boxes, found(*rows).scores, truth, 0.5)[0].tolist() == [0, 1, 1]
+    assert judge_picture(found(*rows).boxes, found(*rows).scores, truth, 0.5)[0].tolist() == [0, 1, 1]
     assert ap(found(*rows), truth) == pytest.approx(0.5 + 0.5 * 2 / 3)
     assert ap(found((A, 0.8), (B, 0.7)), truth) == 1
 
@@ -77,9 +77,9 @@ def test_a_detection_belongs_to_the_face_it_overlaps_most_and_to_no_other() -> N
     near = [2, 0, 12, 10]  # IoU 2/3 with A
     one = [0.5, 0, 10.5, 10]  # 0.905 with A, 0.739 with near
     rows = ((A, 0.9), (one, 0.8))
-    assert judge(found(*rows).boxes, found(*rows).scores, Faces.of([A, near]), 0.5)[0].tolist() == [1, 0]
+    assert judge_picture(found(*rows).boxes, found(*rows).scores, Faces.of([A, near]), 0.5)[0].tolist() == [1, 0]
     rows = ((A, 0.9), ([1.5, 0, 11.5, 10], 0.8))
-    assert judge(found(*rows).boxes, found(*rows).scores, Faces.of([A, near]), 0.5)[0].tolist() == [1, 1]
+    assert judge_picture(found(*rows).boxes, found(*rows).scores, Faces.of([A, near]), 0.5)[0].tolist() == [1, 1]
     # one detection of two faces side by side finds one of them
     assert average_precision([found(([0, 0, 20, 10], 0.9))], [Faces.of([A, [10, 0, 20, 10]])]).recall == 0.5
 
@@ -98,15 +98,15 @@ def test_ignored_faces_count_neither_way() -> None:
     assert ap(found((B, 0.9), (A, 0.5)), truth) == 1  # not wrong
     assert ap(found((B, 0.9), (B, 0.8), (B, 0.7), (A, 0.5)), truth) == 1  # as often as it is found
     assert ap(found((EMPTY, 0.9), (A, 0.5)), truth) == 0.5  # as opposed to where nothing is
-    assert judge(found((B, 0.9), (A, 0.5)).boxes, np.array([0.9, 0.5], np.float32), truth, 0.5)[0].tolist() == [-1, 1]
+    assert judge_picture(found((B, 0.9), (A, 0.5)).boxes, np.array([0.9, 0.5], np.float32), truth, 0.5)[0].tolist() == [-1, 1]
 
 
 def test_a_detection_on_a_face_and_on_an_ignored_one_counts() -> None:
     truth = Faces.of([A, [1, 0, 11, 10]], ignored=[False, True])
-    assert judge(found((A, 0.9)).boxes, np.array([0.9], np.float32), truth, 0.5)[0].tolist() == [1]
+    assert judge_picture(found((A, 0.9)).boxes, np.array([0.9], np.float32), truth, 0.5)[0].tolist() == [1]
     # and its duplicate is wrong
     twice = found((A, 0.9), (A, 0.8))
-    assert judge(twice.boxes, twice.scores, truth, 0.5)[0].tolist() == [1, 0]
+    assert judge_picture(twice.boxes, twice.scores, truth, 0.5)[0].tolist() == [1, 0]
 
 
 def test_equal_scores_are_taken_in_their_order() -> None:
@@ -114,7 +114,7 @@ def test_equal_scores_are_taken_in_their_order() -> None:
     assert ap(found((A, 0.5), (EMPTY, 0.5)), truth) == 1
     assert ap(found((EMPTY, 0.5), (A, 0.5)), truth) == 0.5
     twice = found((A, 0.5), (A, 0.5))
-    assert judge(twice.boxes, twice.scores, truth, 0.5)[0].tolist() == [1, 0]
+    assert judge_picture(twice.boxes, twice.scores, truth, 0.5)[0].tolist() == [1, 0]
 
 
 def test_a_face_is_looked_for_in_its_own_picture() -> None:

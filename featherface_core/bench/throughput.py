@@ -12,7 +12,7 @@ from featherface_core.errors import ConfigError
 from featherface_core.events import Listener, Progress
 from featherface_core.pictures import Picture
 
-RUNS = 10  # rounds at most, of each setting
+MOST_RUNS = 10  # rounds at most, of each setting
 
 
 def measure_throughput(
@@ -32,7 +32,7 @@ def measure_throughput(
                 candidate.load(picture)
                 candidate.run()
                 opened[place] = candidate
-        seconds = interleave([c.run for c in opened.values()], min(config.runs, RUNS)).seconds
+        seconds = interleave([c.run for c in opened.values()], min(config.runs, MOST_RUNS)).seconds
         paces = {place: batch * 1000 / latency(seconds[:, n]).median for n, place in enumerate(opened)}
         rows.append(Throughput(batch, threads, tuple(paces.get(place) for place in range(len(files)))))
     return tuple(rows)

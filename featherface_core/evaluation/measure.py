@@ -10,7 +10,7 @@ from featherface_core.evaluation.config import EvalConfig
 from featherface_core.evaluation.detected import Detected
 from featherface_core.evaluation.matching import match
 from featherface_core.evaluation.outcome import Outcome, landmark_error, recall_rows, worst_pictures
-from featherface_core.evaluation.plain import curve_of as plain_curve
+from featherface_core.evaluation.plain import plain_curve
 from featherface_core.evaluation.plain import outcome_of
 from featherface_core.evaluation.report import (
     WIDER_SETTINGS,

@@ -34,7 +34,7 @@ def average_precision(found: Sequence[Detections], faces: Sequence[Faces], overl
     A detection is right if the face it overlaps most has no better-scored detection; detections on ignored faces do not count,
     either way.
     """
-    curve = curve_of(outcome_of(found, faces, overlap), Found.of([(d.boxes, d.scores) for d in found]), faces)
+    curve = plain_curve(outcome_of(found, faces, overlap), Found.of([(d.boxes, d.scores) for d in found]), faces)
     recall = (float(curve.recall[-1]) if len(curve.recall) else 0.0) if curve.faces else float("nan")
     return Precision(curve.ap, recall, curve.faces, len(faces))
 
@@ -44,14 +44,14 @@ def outcome_of(found: Sequence[Detections], faces: Sequence[Faces], overlap: flo
     verdicts, owners = [np.zeros(0, np.int8)], [np.zeros(0, np.int64)]
     before = 0
     for detections, truth in zip(found, faces, strict=True):
-        verdict, owner = judge(detections.boxes, detections.scores, truth, overlap)
+        verdict, owner = judge_picture(detections.boxes, detections.scores, truth, overlap)
         verdicts.append(verdict)
         owners.append(np.where(owner >= 0, owner + before, -1))
         before += len(truth)
     return Outcome(np.concatenate(verdicts), np.concatenate(owners))
 
 
-def curve_of(outcome: Outcome, found: Found, faces: Sequence[Faces]) -> Curve:
+def plain_curve(outcome: Outcome, found: Found, faces: Sequence[Faces]) -> Curve:
     """The precision-recall curve over all scores, from the best down, and the area under it."""
     total = sum(int((~truth.ignored).sum()) for truth in faces)
     counts = outcome.verdicts != NEITHER
@@ -64,7 +64,7 @@ def curve_of(outcome: Outcome, found: Found, faces: Sequence[Faces]) -> Curve:
     return Curve(area_under(recall, precision), recall, precision, total)
 
 
-def judge(boxes: Floats, scores: Floats, truth: Faces, overlap: float) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+def judge_picture(boxes: Floats, scores: Floats, truth: Faces, overlap: float) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Of each detection (n,): RIGHT, WRONG, or NEITHER on an ignored face; and the face that it fits, -1 for none."""
     verdicts, owners = np.full(len(boxes), WRONG, np.int8), np.full(len(boxes), -1, np.int64)
     real = np.flatnonzero(~truth.ignored)

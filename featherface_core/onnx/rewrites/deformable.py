@@ -48,7 +48,7 @@ class Sampled(nn.Module):
         convs: list[DeformConv2d] = [layer.conv for layer in layers]  # type: ignore[misc]
         self.ends = nn.ModuleList(nn.Sequential(layer.bn, layer.activation) for layer in layers)  # type: ignore[arg-type]
         self.kernels = nn.ModuleList(_kernel(conv) for conv in convs)
-        self.places = _join([conv.offset for conv in convs] + [conv.mask for conv in convs])
+        self.places = _one_convolution([conv.offset for conv in convs] + [conv.mask for conv in convs])
         assert self.places.bias is not None
         for i, kernel in enumerate(self.kernels):
             if isinstance(kernel, SampleMaps):
@@ -107,7 +107,7 @@ def _kernel(conv: DeformConv2d) -> nn.Module:
     return SampleMaps(conv) if conv.out_channels <= FEWER * conv.in_channels else SampleInput(conv)
 
 
-def _join(convs: list[nn.Conv2d]) -> nn.Conv2d:
+def _one_convolution(convs: list[nn.Conv2d]) -> nn.Conv2d:
     """Convolutions of the same input side by side."""
     weight = torch.cat([conv.weight for conv in convs])
     joined = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, dtype=weight.dtype).requires_grad_(False)

@@ -24,7 +24,7 @@ class JoinedHeads(nn.Module):
 
     def __init__(self, heads: list[LevelHead]) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(_join(head) for head in heads)
+        self.levels = nn.ModuleList(_one_head(head) for head in heads)
 
     def forward(self, levels: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(N, C, H_i, W_i) to (N, A, 4), (N, A, 2), (N, A, 10)."""
@@ -37,7 +37,7 @@ class JoinedHeads(nn.Module):
         return boxes, margins.sigmoid(), landmarks
 
 
-def _join(head: LevelHead) -> nn.Conv2d:
+def _one_head(head: LevelHead) -> nn.Conv2d:
     parts = []
     for conv, values in zip((head.boxes, head.classes, head.landmarks), VALUES, strict=True):
         assert conv.bias is not None
