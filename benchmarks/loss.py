@@ -21,11 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featherface_core.coding import encode, encode_points
 from featherface_core.data.annotation import Faces
-from featherface_core.losses import MultiBoxLoss
 from featherface_core.recipe import AssignKind, LossConfig
-from featherface_core.targets import Targets, anchors_of
+from featherface_core.training.losses import MultiBoxLoss
+from featherface_core.training.targets import Targets, anchors_of, encode, encode_points
 
 
 def loop(outputs: tuple[Tensor, ...], faces: list[tuple[Tensor, Tensor]], size: int, negatives: int = 7) -> Tensor:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featherface_core.bench.statistics import latency, ratio
+from featherface_core.bench.rounds import latency, ratio
 from featherface_core.config import parse_sizes
+from featherface_core.detect.openvino import OpenVinoNetwork, has_other_choice
 from featherface_core.machine import flags
-from featherface_core.openvino import OpenVinoNetwork
-from featherface_core.openvino_kernels import has_other_choice
 
 
 def main() -> None:

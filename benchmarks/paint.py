@@ -18,7 +18,7 @@ import torch
 
 from featherface_core.config import configs_folder
 from featherface_core.data.augment.paint import paint
-from featherface_core.data.open import open_data
+from featherface_core.data.sets import open_data
 from featherface_core.recipe import load_recipe
 from featherface_core.training.device_paint import paint_table
 from featherface_core.training.loader import TrainingPictures

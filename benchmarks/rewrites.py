@@ -14,17 +14,15 @@ from pathlib import Path
 
 import onnx
 
-from featherface_core.bench.candidate import Source
-from featherface_core.bench.config import BenchConfig
-from featherface_core.bench.run import bench
-from featherface_core.checkpoint import load_model
+from featherface_core.bench.benchmark import bench
+from featherface_core.bench.config import BenchConfig, Source
 from featherface_core.config import ExportConfig
+from featherface_core.export.export import describe
+from featherface_core.export.graph import make_graph
+from featherface_core.export.openvino_ir import save_openvino
+from featherface_core.export.rewrites import REWRITES, rewritten
+from featherface_core.models.checkpoint import load_model, shipped_weights
 from featherface_core.models.variants import VARIANTS
-from featherface_core.onnx.export import describe
-from featherface_core.onnx.graph import make_graph
-from featherface_core.onnx.openvino import save_openvino
-from featherface_core.onnx.rewrite import REWRITES, rewritten
-from featherface_core.shipped import shipped_weights
 
 SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
 

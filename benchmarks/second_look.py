@@ -9,20 +9,17 @@ looks at all of them. Printed: the mean and the median error, as `featherface ev
 import argparse
 import time
 
-from featherface_core.checkpoint import load_model
-from featherface_core.detect import TorchDetector
+from featherface_core.detect.detector import TorchDetector
+from featherface_core.detect.second_look import SecondLook
+from featherface_core.evaluation.average_precision import IOU, outcome_of
 from featherface_core.evaluation.config import EvalConfig
-from featherface_core.evaluation.detected import Detected
-from featherface_core.evaluation.inference import find_faces
+from featherface_core.evaluation.dataset import Task, open_task
+from featherface_core.evaluation.inference import Detected, find_faces
 from featherface_core.evaluation.measure import landmarks_of
-from featherface_core.evaluation.plain import outcome_of
-from featherface_core.evaluation.task import Task, open_task
 from featherface_core.evaluation.truth import Found
-from featherface_core.evaluation.wider_face import IOU
+from featherface_core.models.checkpoint import SHIPPED, load_model, shipped_weights
 from featherface_core.models.variants import VARIANTS
 from featherface_core.results import Detections
-from featherface_core.second_look import SecondLook
-from featherface_core.shipped import SHIPPED, shipped_weights
 
 
 def error(task: Task, faces: list[Detections]) -> str:

@@ -17,17 +17,15 @@ import torch
 import torch.nn.functional as F
 
 from featherface_core.boxes import iou
-from featherface_core.checkpoint import load_model
-from featherface_core.data.files import FilePictures
-from featherface_core.data.open import open_data
-from featherface_core.detect import TorchDetector
-from featherface_core.distill import Teacher
-from featherface_core.losses import MultiBoxLoss
+from featherface_core.data.sets import FilePictures, open_data
+from featherface_core.detect.detector import TorchDetector
+from featherface_core.models.checkpoint import load_model, shipped_weights
 from featherface_core.models.variants import VARIANTS
 from featherface_core.recipe import load_recipe
-from featherface_core.shipped import shipped_weights
 from featherface_core.training.loader import TrainingPictures, collate
+from featherface_core.training.losses import MultiBoxLoss
 from featherface_core.training.order import Order
+from featherface_core.training.teacher import Teacher
 
 EDGES = ("left", "top", "right", "bottom")
 

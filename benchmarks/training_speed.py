@@ -24,22 +24,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from featherface_core.bench.statistics import ratio
-from featherface_core.checkpoint import load_model
+from featherface_core.bench.rounds import ratio
 from featherface_core.config import configs_folder
 from featherface_core.data.annotation import PictureSource
-from featherface_core.data.open import open_data
+from featherface_core.data.sets import open_data
+from featherface_core.models.checkpoint import load_model, shipped_weights
 from featherface_core.models.variants import build_model, resolve_model
-from featherface_core.onnx.teacher import make_teacher
 from featherface_core.recipe import Recipe, load_recipe
-from featherface_core.shipped import shipped_weights
 from featherface_core.training.alpha import AlphaSchedule
-from featherface_core.training.engine import Engine
-from featherface_core.training.folder import RunFolder
 from featherface_core.training.loader import CachedPictures, TrainingPictures, batches
+from featherface_core.training.loop import Engine
 from featherface_core.training.order import ECHO, Order
 from featherface_core.training.processes import Processes
-from featherface_core.training.tasks import DistillTask
+from featherface_core.training.records import RunFolder
+from featherface_core.training.task import DistillTask
+from featherface_core.training.teacher import make_teacher
 
 PARTS = ("loading", "teacher", "forward", "rest")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featherface_core.bench.statistics import ratio
+from featherface_core.bench.rounds import ratio
 from featherface_core.machine import processor
 
 HERE = Path(__file__).resolve().parents[1]

@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
+from featherface_core.evaluation.average_precision import THRESHOLDS, curve_of
 from featherface_core.evaluation.matching import iou_with_extra_pixel, match
 from featherface_core.evaluation.truth import Found, Truth
-from featherface_core.evaluation.wider_face import THRESHOLDS, curve_of
 
 SETTINGS = ("easy", "medium", "hard")
 ROUNDS = 3

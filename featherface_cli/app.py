@@ -113,7 +113,7 @@ def params(
         found = find(configs[0], budget or BUDGETS.get(configs[0].name, V1_BUDGET))
         render.print_json(found, "params --search") if as_json else render.show_search(found, limit)
         return
-    from featherface_core.params import measure
+    from featherface_core.models.params import measure
 
     reports = [measure(config, size, budget) for config in configs]
     if as_json:
@@ -170,7 +170,7 @@ def detect(
 
     from featherface_cli import render
     from featherface_cli.progress import progress_bar
-    from featherface_core.detect_files import as_line, detect_files
+    from featherface_core.detect.detect_files import as_line, detect_files
 
     config = DetectConfig(size, batch, PostprocessConfig(score, nms, top_k), device, threads)
     detector, _ = open_detector(weights, onnx, model, device, threads, quiet)

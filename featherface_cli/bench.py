@@ -13,7 +13,7 @@ from featherface_core.config import parse_sizes
 from featherface_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from featherface_core.bench.candidate import Source
+    from featherface_core.bench.config import Source
 
 WHAT, HOW, OUTPUT = "What is timed", "How", "Output"
 ORDER = "featherface.order"
@@ -142,16 +142,16 @@ def bench(
     if profile and all(source.runtime != "onnxruntime" for source in sources):
         raise ConfigError("--profile lists nodes of ONNX files, and none is timed", "add --export, or --onnx FILE")
     if chart is not None:
-        from featherface_core.evaluation.row_chart import check_chart
+        from featherface_core.charts import check_chart
 
         check_chart(chart)  # before the work, not after it
-    from featherface_core.bench.run import bench as run
+    from featherface_core.bench.benchmark import bench as run
     from featherface_core.pictures import PORTRAIT
 
     with progress_bar("bench", quiet or as_json) as on_event:
         report = run(sources, config, picture or PORTRAIT, on_event)
     if chart is not None:
-        from featherface_core.bench.chart import draw_bench
+        from featherface_core.bench.report import draw_bench
 
         draw_bench(report, chart)
     render.print_json(report, "bench") if as_json else show_bench(report)
@@ -161,8 +161,8 @@ def _sources(
     order: list[str], models: list[str], onnx: list[Path], weights: list[Path], files: list[Path], export: bool | None
 ) -> "list[Source]":
     """What is to be timed, in the order of the command line. Raises ConfigError."""
-    from featherface_core.bench.candidate import Source
-    from featherface_core.shipped import DEFAULT, SHIPPED
+    from featherface_core.bench.config import Source
+    from featherface_core.models.checkpoint import DEFAULT, SHIPPED
 
     for path in (*onnx, *files):
         _check_kind(path)
@@ -185,8 +185,8 @@ def _sources(
 
 
 def _exported(path: Path) -> "Source":
-    from featherface_core.bench.candidate import Source
-    from featherface_core.exported import is_openvino
+    from featherface_core.bench.config import Source
+    from featherface_core.detect.open import is_openvino
 
     return Source("openvino" if is_openvino(path) else "onnxruntime", onnx=str(path))
 

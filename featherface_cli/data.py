@@ -208,8 +208,8 @@ def preview(
     from featherface_cli.render import print_json
     from featherface_cli.train_options import make_recipe
     from featherface_cli.training_display import training_display
-    from featherface_core.training.preview import preview as run
     from featherface_core.training.runs import default_recipe
+    from featherface_core.training.seen import preview as run
 
     made = make_recipe(recipe or default_recipe("v2", data), {}, overrides)
     with training_display(quiet or as_json, False) as listen:

@@ -7,9 +7,9 @@ from featherface_core.config import SAME, UNTRAINED, ModelConfig
 from featherface_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from featherface_core.detect import Detector, TorchDetector
+    from featherface_core.detect.detector import Detector, TorchDetector
+    from featherface_core.detect.second_look import SecondLook
     from featherface_core.evaluation.report import Subject
-    from featherface_core.second_look import SecondLook
 
 
 def open_source(weights: str | None, model: str | None, quiet: bool, trained: bool = False) -> Any:
@@ -18,9 +18,8 @@ def open_source(weights: str | None, model: str | None, quiet: bool, trained: bo
     trained: a variant that no weights ship for is an error, not an untrained network. Raises ConfigError, WeightsError.
     """
     from featherface_cli.render import note
-    from featherface_core.checkpoint import load_weights
+    from featherface_core.models.checkpoint import DEFAULT, SHIPPED, load_weights, shipped_weights
     from featherface_core.models.variants import build_model, resolve_model
-    from featherface_core.shipped import DEFAULT, SHIPPED, shipped_weights
 
     expect: ModelConfig | None = resolve_model(model) if model else None
     if weights and weights != UNTRAINED:
@@ -43,8 +42,8 @@ def open_detector(
     weights: str | None, onnx: Path | None, model: str | None, device: str, threads: int, quiet: bool
 ) -> "tuple[Detector, Subject]":
     """The detector and what there is to say of it. Raises ConfigError, WeightsError."""
+    from featherface_core.detect.open import open_exported
     from featherface_core.evaluation.report import Subject
-    from featherface_core.exported import open_exported
 
     if onnx is not None:
         from featherface_core.config import with_values
@@ -73,9 +72,9 @@ def open_second_look(by: str | None, detector: "Detector", device: str, threads:
     """
     if not by:
         return None
-    from featherface_core.exported import open_exported
-    from featherface_core.second_look import SecondLook
-    from featherface_core.shipped import SHIPPED
+    from featherface_core.detect.open import open_exported
+    from featherface_core.detect.second_look import SecondLook
+    from featherface_core.models.checkpoint import SHIPPED
 
     path = Path(by)
     if by == SAME:
@@ -96,15 +95,15 @@ def _digest(exported: Path) -> str:
     """SHA-256 of what holds an exported network's weights."""
     import hashlib
 
-    from featherface_core.exported import weights_of
+    from featherface_core.detect.open import weights_of
 
     return hashlib.sha256(weights_of(exported).read_bytes()).hexdigest()
 
 
 def _torch_detector(source: Any, device: str, threads: int) -> "tuple[str, str, TorchDetector]":
     """Of weights as read, or of an untrained network: its name and checksum too."""
-    from featherface_core.checkpoint import Weights, model_of
-    from featherface_core.detect import TorchDetector
+    from featherface_core.detect.detector import TorchDetector
+    from featherface_core.models.checkpoint import Weights, model_of
 
     if not isinstance(source, Weights):
         return UNTRAINED, "", TorchDetector(source, device, threads, UNTRAINED)

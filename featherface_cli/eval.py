@@ -21,10 +21,10 @@ from featherface_core.errors import ConfigError
 from featherface_core.evaluation.config import EvalConfig
 
 if TYPE_CHECKING:
-    from featherface_core.detect import Detector
+    from featherface_core.detect.detector import Detector
     from featherface_core.evaluation.compare import Baseline
+    from featherface_core.evaluation.evaluate import Output
     from featherface_core.evaluation.report import Measured, Subject
-    from featherface_core.evaluation.run import Output
 
 WHAT, HOW, OUTPUT, COMPARE = "What is evaluated", "Protocol", "What is written", "Against other runs"
 MAX_DROP = 0.5
@@ -202,11 +202,11 @@ def evaluate(
 
         _refuse(_given(config), "--compare evaluates nothing")
         if by_name:
-            from featherface_core.evaluation.groups import group
+            from featherface_core.evaluation.compare import group
 
             grouped = group(reports or [])
             if chart is not None:
-                from featherface_core.evaluation.group_chart import draw_groups
+                from featherface_core.evaluation.compare import draw_groups
 
                 draw_groups(grouped, chart)
             render.print_json(grouped, "eval --compare --by-name") if as_json else show_groups(grouped)
@@ -221,8 +221,8 @@ def evaluate(
             f"{str(reports[0])!r} is named without an option", "pictures go with --data, reports with --compare"
         )
     from featherface_core.evaluation.compare import read_baseline
-    from featherface_core.evaluation.run import Output
-    from featherface_core.evaluation.run import evaluate as run
+    from featherface_core.evaluation.evaluate import Output
+    from featherface_core.evaluation.evaluate import evaluate as run
 
     if max_drop != MAX_DROP and baseline is None:
         raise ConfigError(f"--max-drop {max_drop:g} says nothing without a baseline", "name one with --baseline")
@@ -279,7 +279,7 @@ def _open(config: EvalConfig, quiet: bool) -> "tuple[Detector | None, Subject]":
 def _resumed(config: EvalConfig, output: "Output", out: Path | None) -> "tuple[EvalConfig, Output]":
     """What the stopped run was asked for, on the machine that is named now, with all that either command writes."""
     from featherface_core.evaluation.config import load_config
-    from featherface_core.run_folder import existing_folder
+    from featherface_core.files import existing_folder
 
     folder = output.folder
     assert folder is not None

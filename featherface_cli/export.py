@@ -163,7 +163,7 @@ def export(
         raise ConfigError(f"--out {out} is the weights file itself", "give the new file another name")
     source = open_source(weights, model, quiet)
     if form in networks:
-        from featherface_core.onnx.export import export as run
+        from featherface_core.export.export import export as run
 
         config = ExportConfig(
             dynamic,
@@ -184,7 +184,7 @@ def export(
             report = run(source, out or Path(f"featherface_{name}{suffixes[0]}"), config, package, on_event, UNTRAINED)
         render.print_json(report, "export") if as_json else render.show_export(report)
         return
-    from featherface_core.checkpoint import Weights, convert
+    from featherface_core.models.checkpoint import Weights, convert
 
     if not isinstance(source, Weights):
         raise ConfigError(f"--format {form} converts weights, and none are named", "name a file with --weights")

@@ -91,7 +91,7 @@ def run_int8(source: Any, path: Path, config: ExportConfig, int8: Int8Config, as
     from featherface_cli import render
     from featherface_cli.progress import progress_bar
     from featherface_cli.render_int8 import show_int8
-    from featherface_core.int8.run import export_int8
+    from featherface_core.int8.export_int8 import export_int8
 
     with progress_bar("export", quiet or as_json) as on_event:
         report = export_int8(source, path, config, int8, on_event, UNTRAINED)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from featherface_core.errors import FeatherFaceError
+from featherface_core.errors import FeatherFaceError, counted
 from featherface_core.models.budget import FREE_SHUFFLES
 from featherface_core.results import (
     SCHEMA,
@@ -30,7 +30,6 @@ from featherface_core.results import (
     SearchReport,
     as_json,
 )
-from featherface_core.wording import counted
 
 stdout = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100)
 stderr = Console(stderr=True, highlight=False, markup=False)
@@ -236,7 +235,7 @@ def show_export(report: ExportReport) -> None:
         ("time", f"{report.export_seconds:.1f} s to export, {report.total_seconds:.1f} s with all checks"),
     ]
     if report.post:
-        from featherface_core.exported import is_openvino
+        from featherface_core.detect.open import is_openvino
 
         p, faces = report.post, sum(c.post_faces for c in report.checks)
         limits = f"by score {p.score:g}, NMS {p.nms:g}, top-k {p.top_k} unless a run gives others"

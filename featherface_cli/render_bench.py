@@ -7,7 +7,7 @@ from rich.text import Text
 
 from featherface_cli.render import facts, giga, heading, stdout, table
 from featherface_core.bench.report import BenchReport, CandidateReport
-from featherface_core.wording import counted
+from featherface_core.errors import counted
 
 NODES_SHOWN, OPERATORS_SHOWN = 10, 5
 UNKNOWN = "-"

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from featherface_cli.render import VERDICT_STYLES, facts, stdout, table
-from featherface_core.data.reports import (
+from featherface_core.data.report import (
     Bin,
     DataCheckReport,
     DataConversionReport,
@@ -15,8 +15,8 @@ from featherface_core.data.reports import (
     SeenReport,
     SetSummary,
 )
-from featherface_core.training.preview import PreviewReport
-from featherface_core.wording import counted
+from featherface_core.errors import counted
+from featherface_core.training.seen import PreviewReport
 
 BAR = 24  # letters of a full bar
 NUMBERS = ("pictures", "empty", "faces", "with landmarks", "ignored")

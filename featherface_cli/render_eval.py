@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from featherface_cli.render import facts, stdout, table
-from featherface_core.evaluation.compare import Comparison, Gate
-from featherface_core.evaluation.groups import Gain, Grouped, Spread
-from featherface_core.evaluation.outcome import by_group
+from featherface_core.errors import counted
+from featherface_core.evaluation.compare import Comparison, Gain, Gate, Grouped, Spread
+from featherface_core.evaluation.matching import by_group
 from featherface_core.evaluation.report import EvalReport, RecallRow
-from featherface_core.wording import counted
 
 TITLES = {"easy": "Easy", "medium": "Medium", "hard": "Hard", "mean": "mean", "ap50": "AP@0.5", "ap": "AP@0.5:0.95"}
 FILES = {

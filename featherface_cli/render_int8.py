@@ -4,8 +4,8 @@ from rich.text import Text
 
 from featherface_cli.render import facts, heading, stdout, table
 from featherface_core.bench.rounds import BUSY
+from featherface_core.errors import counted
 from featherface_core.int8.report import Form, Int8Report
-from featherface_core.wording import counted
 
 
 def show_int8(report: Int8Report) -> None:

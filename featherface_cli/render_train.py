@@ -7,7 +7,7 @@ from rich.text import Text
 
 from featherface_cli.render import facts, giga, stdout, table
 from featherface_cli.training_display import clock, number
-from featherface_core.training.reports import DistillReport, NetworkRow, TrainReport
+from featherface_core.training.report import DistillReport, NetworkRow, TrainReport
 
 
 def show_train(report: TrainReport) -> None:

@@ -13,7 +13,7 @@ from featherface_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from featherface_core.data.open import DataNames
+    from featherface_core.data.sets import DataNames
     from featherface_core.events import RunListener
 
 SYNTHETIC = "synthetic"
@@ -74,10 +74,10 @@ def train(
 
         featherface train --resume runs/v2-train-1
     """
-    from featherface_core.training.command_run import Where
     from featherface_core.training.runs import default_recipe
     from featherface_core.training.runs import resume as go_on
     from featherface_core.training.runs import train as run
+    from featherface_core.training.setup import Where
 
     options = _options(
         epochs,
@@ -230,12 +230,12 @@ def distill(
 
         featherface distill --resume runs/v2-distill-1
     """
-    from featherface_core.onnx.teacher import make_teacher
     from featherface_core.training.alpha import parse_alpha
-    from featherface_core.training.command_run import Where
     from featherface_core.training.runs import default_recipe
     from featherface_core.training.runs import distill as run
     from featherface_core.training.runs import resume as go_on
+    from featherface_core.training.setup import Where
+    from featherface_core.training.teacher import make_teacher
 
     options = _options(
         epochs,
@@ -311,9 +311,9 @@ def distill(
 
 def _teacher_file(teacher: str, given: str | None, data: "DataNames") -> Path | None:
     """The file behind --teacher-weights; None where the teacher is to be trained first."""
-    from featherface_core.data.open import is_synthetic
+    from featherface_core.data.sets import is_synthetic
+    from featherface_core.models.checkpoint import shipped_weights
     from featherface_core.models.variants import resolve_model
-    from featherface_core.shipped import shipped_weights
 
     if given is not None:
         return None if given == "train" else Path(given)

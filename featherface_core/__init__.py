@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any
 from featherface_core.version import __version__
 
 if TYPE_CHECKING:
-    from featherface_core.checkpoint import load_model, load_weights, save_weights
     from featherface_core.config import ModelConfig
-    from featherface_core.detect import OnnxDetector, TorchDetector
+    from featherface_core.detect.detector import OnnxDetector, TorchDetector
+    from featherface_core.detect.openvino import OpenVinoDetector
+    from featherface_core.detect.second_look import SecondLook
+    from featherface_core.export.export import export
+    from featherface_core.models.checkpoint import load_model, load_weights, save_weights
     from featherface_core.models.variants import VARIANTS, build_model
-    from featherface_core.onnx.export import export
-    from featherface_core.openvino import OpenVinoDetector
     from featherface_core.pictures import read_picture
-    from featherface_core.second_look import SecondLook
 
 _HOMES = {
     "ModelConfig": "featherface_core.config",
-    "OnnxDetector": "featherface_core.detect",
-    "OpenVinoDetector": "featherface_core.openvino",
-    "SecondLook": "featherface_core.second_look",
-    "TorchDetector": "featherface_core.detect",
+    "OnnxDetector": "featherface_core.detect.detector",
+    "OpenVinoDetector": "featherface_core.detect.openvino",
+    "SecondLook": "featherface_core.detect.second_look",
+    "TorchDetector": "featherface_core.detect.detector",
     "VARIANTS": "featherface_core.models.variants",
     "build_model": "featherface_core.models.variants",
-    "export": "featherface_core.onnx.export",
-    "load_model": "featherface_core.checkpoint",
-    "load_weights": "featherface_core.checkpoint",
+    "export": "featherface_core.export.export",
+    "load_model": "featherface_core.models.checkpoint",
+    "load_weights": "featherface_core.models.checkpoint",
     "read_picture": "featherface_core.pictures",
-    "save_weights": "featherface_core.checkpoint",
+    "save_weights": "featherface_core.models.checkpoint",
 }
 
 __all__ = [

@@ -69,3 +69,12 @@ def first_line(problem: BaseException, most: int = 200) -> str:
 def first_sentence(problem: BaseException) -> str:
     """As ``first_line``, up to the first full stop: torch writes paragraphs on one line."""
     return first_line(problem).split(". ")[0]
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """How many of what. more: several of them, by default ``one`` with an s.
+
+    >>> counted(1, "face"), counted(1200, "face"), counted(0, "entry", "entries")
+    ('1 face', '1,200 faces', '0 entries')
+    """
+    return f"{count:,} {one if count == 1 else more or one + 's'}"

@@ -2,9 +2,11 @@
 
 import os
 import platform
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from featherface_core.errors import MissingPackageError
 from featherface_core.version import __version__
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -44,3 +46,11 @@ def adds_up_int8() -> bool | None:
     """Whether the processor has instructions for dot products of int8 (VNNI on x86, dot product on ARM); None if unknown."""
     known = flags()
     return bool(known & DOT_PRODUCTS) if known else None
+
+
+def import_package(name: str, fix: str) -> Any:
+    """The module ``name``. Raises MissingPackageError, with ``fix`` as its hint, where it is not installed or broken."""
+    try:
+        return import_module(name)
+    except Exception as problem:  # a broken wheel fails with whatever its loader meets
+        raise MissingPackageError(f"{name} cannot be imported: {problem}", fix) from None

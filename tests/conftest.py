@@ -89,7 +89,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random v2, as a weights file of ours."""
-    from featherface_core.checkpoint import save_weights
+    from featherface_core.models.checkpoint import save_weights
     from featherface_core.models.variants import build_model
 
     path = tmp_path_factory.mktemp("weights") / "v2.safetensors"
@@ -157,7 +157,7 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Painted]":
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations without their curves, which take half a second to draw."""
-    from featherface_core.evaluation import run
+    from featherface_core.evaluation import evaluate as run
 
     monkeypatch.setattr(run, "write_curves", lambda *_: None)
 

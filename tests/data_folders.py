@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from featherface_core.data.reports import DataCheckReport
+from featherface_core.data.report import DataCheckReport
 
 UPRIGHT = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float64)  # in a box of 100 pixels
 SWAPPED = UPRIGHT[[1, 0, 2, 4, 3]]

@@ -10,12 +10,12 @@ import numpy as np
 from painted import Box, Painted, detector, painting
 from scipy.io import savemat
 
-from featherface_core.data import wider
 from featherface_core.data.annotation import Faces
-from featherface_core.data.write import Entry
+from featherface_core.data.formats import wider
+from featherface_core.data.formats.lines import Entry
 from featherface_core.evaluation.config import EvalConfig
+from featherface_core.evaluation.evaluate import Output, evaluate
 from featherface_core.evaluation.report import EvalReport, Subject
-from featherface_core.evaluation.run import Output, evaluate
 
 SUBJECT = Subject("painted", "paint.bin", "ab" * 32, "torch", "cpu", 123)
 SUBSET = (

@@ -8,11 +8,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from featherface_core.boxes import count_anchors
 from featherface_core.config import PostprocessConfig
-from featherface_core.detect import default_constants
+from featherface_core.detect.detector import default_constants
+from featherface_core.export.export import describe
+from featherface_core.export.graph import describe_in
+from featherface_core.export.postprocess import add_postprocess
 from featherface_core.models.variants import build_model
-from featherface_core.onnx.export import describe
-from featherface_core.onnx.graph import describe_in
-from featherface_core.onnx.postprocess import add_postprocess
 
 CANVAS = (64, 96)
 FACES = {0: 0.9, 40: 0.7}  # anchor: score

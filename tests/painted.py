@@ -7,7 +7,7 @@ import numpy as np
 
 from featherface_core.boxes import encode_boxes, encode_landmarks, make_anchors
 from featherface_core.data.annotation import Picture
-from featherface_core.detect import Detector, default_constants
+from featherface_core.detect.detector import Detector, default_constants
 from featherface_core.pictures import MEAN
 
 Box = tuple[float, float, float, float]

@@ -8,9 +8,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from featherface_core.boxes import STRIDES
-from featherface_core.detect import METADATA_KEY, OUTPUTS
+from featherface_core.detect.detector import METADATA_KEY, OUTPUTS
+from featherface_core.export.export import describe
 from featherface_core.models.variants import build_model
-from featherface_core.onnx.export import describe
 
 CHANNELS, VALUES = 8, (4, 2, 10)
 STAGES = ("backbone.stages.0.0.conv", "backbone.stages.1.0.pointwise.conv")

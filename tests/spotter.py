@@ -11,8 +11,8 @@ from painted import extent
 
 from featherface_core.boxes import encode_boxes, encode_landmarks, make_anchors
 from featherface_core.config import DetectConfig
-from featherface_core.detect import Detector, default_constants
-from featherface_core.detect_files import detect_files
+from featherface_core.detect.detect_files import detect_files
+from featherface_core.detect.detector import Detector, default_constants
 from featherface_core.events import Progress
 from featherface_core.results import DetectReport, PictureResult
 

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from featherface_core import assignment
-from featherface_core.assignment import Matches, Predictions, match, rows_where
 from featherface_core.boxes import count_anchors
 from featherface_core.data.annotation import Faces
-from featherface_core.distill import DistillationLoss, TeacherView
 from featherface_core.errors import ConfigError
-from featherface_core.losses import MultiBoxLoss, Outputs
 from featherface_core.recipe import AssignKind, DistillConfig, LossConfig
-from featherface_core.targets import Targets, anchors_of
+from featherface_core.training import assignment
+from featherface_core.training.assignment import Matches, Predictions, match, rows_where
+from featherface_core.training.losses import MultiBoxLoss, Outputs
+from featherface_core.training.targets import Targets, anchors_of
+from featherface_core.training.teacher import DistillationLoss, TeacherView
 
 SIDE = 64
 MODES: tuple[AssignKind, ...] = ("iou", "atss", "simota")

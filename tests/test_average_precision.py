@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces
-from featherface_core.evaluation.plain import Precision, average_precision, judge_picture
+from featherface_core.evaluation.average_precision import Precision, average_precision, judge_picture
 from featherface_core.results import Detections
 
 A, B, C = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]
@@ -98,7 +98,10 @@ def test_ignored_faces_count_neither_way() -> None:
     assert ap(found((B, 0.9), (A, 0.5)), truth) == 1  # not wrong
     assert ap(found((B, 0.9), (B, 0.8), (B, 0.7), (A, 0.5)), truth) == 1  # as often as it is found
     assert ap(found((EMPTY, 0.9), (A, 0.5)), truth) == 0.5  # as opposed to where nothing is
-    assert judge_picture(found((B, 0.9), (A, 0.5)).boxes, np.array([0.9, 0.5], np.float32), truth, 0.5)[0].tolist() == [-1, 1]
+    assert judge_picture(found((B, 0.9), (A, 0.5)).boxes, np.array([0.9, 0.5], np.float32), truth, 0.5)[0].tolist() == [
+        -1,
+        1,
+    ]
 
 
 def test_a_detection_on_a_face_and_on_an_ignored_one_counts() -> None:

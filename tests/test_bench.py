@@ -12,16 +12,13 @@ from bench_files import candidate, report
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featherface_core.bench.candidate import Source, with_names
-from featherface_core.bench.chart import draw_bench
-from featherface_core.bench.config import BenchConfig, parse_counts
-from featherface_core.bench.report import Cost, Latency, Limit
-from featherface_core.bench.rounds import interleave
-from featherface_core.bench.run import _warnings, achieved
+from featherface_core.bench.benchmark import _warnings, achieved
+from featherface_core.bench.config import BenchConfig, Source, parse_counts, with_names
+from featherface_core.bench.report import Cost, Latency, Limit, draw_bench
+from featherface_core.bench.rounds import interleave, latency, ratio
 from featherface_core.bench.stages import Pipeline, measure_stages
-from featherface_core.bench.statistics import latency, ratio
 from featherface_core.config import PostprocessConfig
-from featherface_core.detect import Detector, default_constants
+from featherface_core.detect.detector import Detector, default_constants
 from featherface_core.errors import ConfigError
 from featherface_core.results import Detections, as_json
 

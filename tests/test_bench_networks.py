@@ -14,27 +14,20 @@ from known_faces import stub_onnx
 from onnx import TensorProto, helper
 
 from featherface_core.bench import run_limit
-from featherface_core.bench.alone import measure_alone
-from featherface_core.bench.candidate import DoesNotFit, Setting, Source, open_candidate
-from featherface_core.bench.child import ChildFailedError, call
-from featherface_core.bench.config import BenchConfig
-from featherface_core.bench.exports import export_into
-from featherface_core.bench.initialisers import count_floats
-from featherface_core.bench.limit import measure_limit
-from featherface_core.bench.macs import bytes_moved, macs
+from featherface_core.bench.benchmark import bench, export_into
+from featherface_core.bench.candidate import open_candidate
+from featherface_core.bench.children import ChildFailedError, call, measure_alone, measure_limit, measure_rounds
+from featherface_core.bench.config import BenchConfig, DoesNotFit, Setting, Source
 from featherface_core.bench.onnx_candidate import OnnxCandidate
 from featherface_core.bench.rounds import WARM_UP
-from featherface_core.bench.run import bench
-from featherface_core.bench.starts import measure_rounds
-from featherface_core.bench.throughput import measure_throughput
-from featherface_core.bench.torch_candidate import TorchCandidate
-from featherface_core.bench.trace import Node, node_times, read_trace, trace
-from featherface_core.bench.traffic import _Traffic
+from featherface_core.bench.stages import measure_throughput
+from featherface_core.bench.torch_candidate import TorchCandidate, _Traffic
+from featherface_core.bench.trace import Node, bytes_moved, count_floats, macs, node_times, read_trace, trace
 from featherface_core.config import ExportConfig
 from featherface_core.errors import ConfigError, FeatherFaceError, WeightsError
 from featherface_core.events import ignore
+from featherface_core.models.params import count, measure
 from featherface_core.models.variants import VARIANTS
-from featherface_core.params import count, measure
 from featherface_core.pictures import PORTRAIT, read_picture
 
 ANY = Setting(None, 1, 1, "cpu")
@@ -202,10 +195,9 @@ def test_params_of_a_rectangle_lie_between_its_squares() -> None:
 @pytest.mark.slow
 def test_an_exported_file_costs_what_params_says(tmp_path: Path) -> None:
     """As it is written; what an export's rewrites do to its MACs is theirs."""
-    from featherface_core.checkpoint import load_model
-    from featherface_core.onnx.export import describe
-    from featherface_core.onnx.graph import make_graph
-    from featherface_core.shipped import shipped_weights
+    from featherface_core.export.export import describe
+    from featherface_core.export.graph import make_graph
+    from featherface_core.models.checkpoint import load_model, shipped_weights
 
     model = load_model(str(shipped_weights(VARIANTS["v1"])))
     graph = make_graph(model, ExportConfig(False, (64, 96), optimise=False), describe(model, "v1"))
@@ -294,7 +286,7 @@ def test_the_limit_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limit is not None
     assert limit.macs_per_second > 1e7
     assert limit.bytes_per_second > 1e7
-    monkeypatch.setattr("featherface_core.bench.child.sys.executable", "/bin/false")
+    monkeypatch.setattr("featherface_core.bench.children.sys.executable", "/bin/false")
     assert measure_limit(1) is None
 
 
@@ -305,14 +297,14 @@ def test_the_best_turn_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_limit.best(lambda: None) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("module", ["featherface_core.bench.run", "featherface_core.bench.onnx_candidate"])
+@pytest.mark.parametrize("module", ["featherface_core.bench.benchmark", "featherface_core.bench.onnx_candidate"])
 def test_timing_an_onnx_file_loads_no_torch(tmp_path: Path, module: str) -> None:
     program = (
         f"import sys, {module}\n"
         "from pathlib import Path\n"
         "from featherface_core.bench.candidate import Source\n"
         "from featherface_core.bench.config import BenchConfig\n"
-        "from featherface_core.bench.run import bench\n"
+        "from featherface_core.bench.benchmark import bench\n"
         "sources = [Source('onnxruntime', onnx=name) for name in sys.argv[1:]]\n"
         "assert len(bench(sources, BenchConfig(runs=3, profile=True)).candidates) == 2\n"
         "print(*sys.modules)"
@@ -343,7 +335,7 @@ def test_how_rounds_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(asked["runs"])
         return {"seconds": [[float(len(calls)), 1.0]] * asked["runs"], "cpu_share": len(calls) / 10}
 
-    monkeypatch.setattr("featherface_core.bench.starts.call", call)
+    monkeypatch.setattr("featherface_core.bench.children.call", call)
     rounds = measure_rounds([], ANY, PORTRAIT, 5)
     assert calls == [2, 2, 1]
     assert rounds.seconds[:, 0].tolist() == [1, 1, 2, 2, 3]
@@ -373,7 +365,7 @@ def test_an_interruption_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_p
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("featherface_core.bench.child.subprocess.Popen", remember)
+    monkeypatch.setattr("featherface_core.bench.children.subprocess.Popen", remember)
     asked = {"sources": [{"runtime": "onnxruntime", "onnx": str(peer(tmp_path / "a.onnx"))}], "runs": 10**6}
     asked |= {"setting": {"size": None, "batch": 1, "threads": 1, "device": "cpu"}, "picture": str(PORTRAIT)}
     with pytest.raises(KeyboardInterrupt):

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from small_runs import DATA, recipe, silent
 
 from featherface_core.boxes import count_anchors
-from featherface_core.checkpoint import load_weights, read_notes
 from featherface_core.config import with_values
-from featherface_core.data.open import open_data
-from featherface_core.detect import TorchDetector
+from featherface_core.data.sets import open_data
+from featherface_core.detect.detector import TorchDetector
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note
+from featherface_core.models.checkpoint import load_weights, read_notes
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model
-from featherface_core.training import calibration
-from featherface_core.training.calibration import AnchorShift, calibrate
-from featherface_core.training.command_run import Where
+from featherface_core.training import score_calibration as calibration
 from featherface_core.training.runs import train
+from featherface_core.training.score_calibration import AnchorShift, calibrate
+from featherface_core.training.setup import Where
 
 SIDE = 64
 CELLS = (SIDE // 8) ** 2, (SIDE // 16) ** 2, (SIDE // 32) ** 2
@@ -157,9 +157,8 @@ def test_afterwards_scores_are_the_shares_that_are_right(monkeypatch: pytest.Mon
 
 def _too_sure() -> FeatherFace:
     """The v1 that ships, too sure of everything."""
-    from featherface_core.checkpoint import load_model
+    from featherface_core.models.checkpoint import load_model, shipped_weights
     from featherface_core.models.variants import VARIANTS
-    from featherface_core.shipped import shipped_weights
 
     path = shipped_weights(VARIANTS["v1"])
     assert isinstance(path, Path)

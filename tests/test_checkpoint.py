@@ -16,9 +16,9 @@ from conftest import GOLDEN
 from safetensors import safe_open
 from torch import Tensor
 
-from featherface_core.checkpoint import load_model, load_weights, save_upstream, save_weights
 from featherface_core.config import AttentionConfig, ModelConfig
 from featherface_core.errors import WeightsError
+from featherface_core.models.checkpoint import load_model, load_weights, save_upstream, save_weights
 from featherface_core.models.upstream import to_upstream
 from featherface_core.models.variants import VARIANTS, build_model
 

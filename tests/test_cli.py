@@ -50,7 +50,7 @@ def test_loads_nothing_heavy(statement: str) -> None:
 
 
 def test_onnx_detection_loads_no_torch() -> None:
-    program = "import featherface_core.detect_files, sys; print(*sys.modules)"
+    program = "import featherface_core.detect.detect_files, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "onnx", "onnxruntime", "onnxsim"}
 
@@ -118,7 +118,7 @@ def test_an_unexpected_error_is_one_line_too(run: Run, monkeypatch: pytest.Monke
     def fails(*arguments: object) -> None:
         raise RuntimeError("no such luck\nand a second line")
 
-    monkeypatch.setattr("featherface_core.params.measure", fails)
+    monkeypatch.setattr("featherface_core.models.params.measure", fails)
     assert_refused(run("params"), 1, "unexpected RuntimeError: no such luck")
 
 
@@ -126,7 +126,7 @@ def test_interruption_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("featherface_core.params.measure", interrupted)
+    monkeypatch.setattr("featherface_core.models.params.measure", interrupted)
     ran = run("params")
     assert (ran.code, ran.err) == (130, "")
 

@@ -37,7 +37,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append((sources, config, picture))
         return report()
 
-    monkeypatch.setattr("featherface_core.bench.run.bench", bench)
+    monkeypatch.setattr("featherface_core.bench.benchmark.bench", bench)
     return calls
 
 
@@ -255,7 +255,7 @@ def test_ctrl_c(run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("featherface_core.bench.starts.call", interrupted)
+    monkeypatch.setattr("featherface_core.bench.children.call", interrupted)
     before = sorted(tmp_path.iterdir())
     ran = run("bench", "--onnx", files[0], "--size", 64)
     assert (ran.code, ran.out, ran.err) == (130, "", "")

@@ -104,7 +104,7 @@ def test_odd_names_of_pictures(run: Run, picture: Path, stub: Path, tmp_path: Pa
 def test_an_interrupted_detect_keeps_what_it_found(
     run: Run, picture: Path, stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from featherface_core.detect import Detector
+    from featherface_core.detect.detector import Detector
 
     for name in ("b.png", "c.png"):
         (tmp_path / name).write_bytes(picture.read_bytes())

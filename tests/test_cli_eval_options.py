@@ -10,7 +10,7 @@ from command_line import Run, assert_refused
 from eval_scenes import EVAL
 from painted import Painted, Stopped
 
-from featherface_core.data import files
+from featherface_core.data import sets as files
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces
 from featherface_core.evaluation.compare import read_baseline
 from featherface_core.evaluation.report import read_report

@@ -36,16 +36,16 @@ def test_the_official_figures_of_predictions(reference: Path, tmp_path: Path) ->
     assert said["detections"] == wanted["boxes"]
     lines = child.stderr.splitlines()
     loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
-    assert "featherface_core.evaluation.run" in loaded
+    assert "featherface_core.evaluation.evaluate" in loaded
     assert not loaded & {"torch", "onnxruntime", "onnx"}
     assert int((tmp_path / "peak").read_text()) < 1 << 30
 
 
 @pytest.fixture(scope="module")
 def onnx_original(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from featherface_core.checkpoint import load_weights
     from featherface_core.config import ExportConfig
-    from featherface_core.onnx.export import export
+    from featherface_core.export.export import export
+    from featherface_core.models.checkpoint import load_weights
 
     path = tmp_path_factory.mktemp("onnx") / "v1_original.onnx"
     export(load_weights(reference / "v1_original.pth"), path, ExportConfig(test_sizes=((96, 160), (33, 97))))

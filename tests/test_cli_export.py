@@ -77,7 +77,7 @@ def test_a_conversion_says_what_it_loses(run: Run, tmp_path: Path) -> None:
 
     import torch
 
-    from featherface_core.checkpoint import save_weights
+    from featherface_core.models.checkpoint import save_weights
 
     config = replace(VARIANTS["v1-24"], name="mine", shuffle="groups-half")
     save_weights("mine.safetensors", build_model(config, seed=0).state_dict(), config)

@@ -11,9 +11,9 @@ from command_line import Run, assert_refused, words_of
 from data_folders import make_small
 from small_network import small_network
 
-import featherface_core.int8.run as run_module
+import featherface_core.int8.export_int8 as run_module
 from featherface_core.bench.rounds import Rounds
-from featherface_core.int8.precision import HeldOut
+from featherface_core.int8.forms import HeldOut
 from featherface_core.pictures import PORTRAIT, read_picture
 
 

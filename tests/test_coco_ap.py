@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces
-from featherface_core.evaluation.coco import IOUS, CocoPrecision, coco_average_precision
+from featherface_core.evaluation.average_precision import IOUS, CocoPrecision, coco_average_precision
 from featherface_core.results import Detections
 
 A, B, C, D = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]
@@ -188,7 +188,7 @@ def test_a_picture_with_more_pairs_than_are_held_at_a_time(monkeypatch: pytest.M
     detections, faces = scene(7, 3)
     whole = coco_average_precision(detections, faces, 0)
     for pairs in (1, 20):
-        monkeypatch.setattr("featherface_core.evaluation.coco.MOST_PAIRS", pairs)
+        monkeypatch.setattr("featherface_core.evaluation.average_precision.MOST_PAIRS", pairs)
         assert same(coco_average_precision(detections, faces, 0), whole)
 
 

@@ -6,7 +6,7 @@ import pytest
 from data_folders import line, make
 
 from featherface_core.data.convert import convert
-from featherface_core.data.labels import read_labels
+from featherface_core.data.formats.recognise import read_labels
 from featherface_core.errors import ConfigError, DataError
 
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Faces, Picture
+from featherface_core.data.augment.collage import LARGEST_ZOOM, OFFICIAL_SCALES, choose_crop
 from featherface_core.data.augment.paint import painted
 from featherface_core.data.augment.plan import VISIBLE, Piece, windowed, within
-from featherface_core.data.augment.windows import LARGEST_ZOOM, OFFICIAL_SCALES, choose_crop
 from featherface_core.recipe import AugmentConfig
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from featherface_cli import app as cli
 from featherface_core.data.annotation import Faces
-from featherface_core.data.check import FIXES, check_data
-from featherface_core.data.landmark_checks import mirrored, outside_box
+from featherface_core.data.check import FIXES, check_data, mirrored, outside_box
 from featherface_core.events import Progress
 
 # --- landmarks ----------------------------------------------------------------------------------------------------------

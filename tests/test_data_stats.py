@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces
-from featherface_core.data.draw_stats import draw_stats
-from featherface_core.data.stats import bins, data_stats, stats_of
+from featherface_core.data.stats import bins, data_stats, draw_stats, stats_of
 from featherface_core.errors import ConfigError
 
 

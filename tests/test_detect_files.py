@@ -8,7 +8,7 @@ import pytest
 from spotter import detector, digests, files_in, film, lines_of, one_face, run, save, scene, stop_at
 
 from featherface_core.config import DetectConfig
-from featherface_core.detect_files import detect_files
+from featherface_core.detect.detect_files import detect_files
 from featherface_core.errors import DataError
 from featherface_core.events import Progress
 from featherface_core.results import PictureResult

@@ -8,7 +8,7 @@ import pytest
 from spotter import detector, digests, files_in, film, frames_of, lines_of, one_face, run, save, stop_at
 
 from featherface_core.config import DetectConfig
-from featherface_core.detect_files import detect_files
+from featherface_core.detect.detect_files import detect_files
 
 
 @pytest.mark.parametrize("batch", [1, 4])

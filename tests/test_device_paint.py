@@ -18,8 +18,7 @@ from featherface_core.data.augment.plan import Colour, Piece, Plan
 from featherface_core.data.augment.planner import Planner
 from featherface_core.pictures import MEAN, read_picture, resized
 from featherface_core.recipe import AugmentConfig
-from featherface_core.training.device_colour import coloured
-from featherface_core.training.device_paint import paint_on_device, paint_table
+from featherface_core.training.device_paint import coloured, paint_on_device, paint_table
 from featherface_core.training.paint_jobs import jobs_of, table_of
 from featherface_core.training.picture_store import PictureStore
 

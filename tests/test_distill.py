@@ -11,10 +11,21 @@ from conftest import randomise
 from safetensors import safe_open
 from small_runs import DATA, assert_same_run, recipe, silent
 
-from featherface_core.checkpoint import save_weights
 from featherface_core.config import ModelConfig
 from featherface_core.data.annotation import Faces
-from featherface_core.distill import (
+from featherface_core.errors import ConfigError, WeightsError
+from featherface_core.events import Plan, RunEvent
+from featherface_core.models.checkpoint import save_weights
+from featherface_core.models.variants import build_model, resolve_model
+from featherface_core.recipe import DistillConfig, LossConfig, OptimiserConfig
+from featherface_core.training.alpha import AlphaSchedule
+from featherface_core.training.losses import MultiBoxLoss
+from featherface_core.training.processes import Processes
+from featherface_core.training.runs import distill, resume, train
+from featherface_core.training.setup import Where
+from featherface_core.training.targets import Targets, anchors_of
+from featherface_core.training.task import DistillTask
+from featherface_core.training.teacher import (
     Adapters,
     DistillationLoss,
     Teacher,
@@ -23,17 +34,6 @@ from featherface_core.distill import (
     softened_kl,
     standardise,
 )
-from featherface_core.errors import ConfigError, WeightsError
-from featherface_core.events import Plan, RunEvent
-from featherface_core.losses import MultiBoxLoss
-from featherface_core.models.variants import build_model, resolve_model
-from featherface_core.recipe import DistillConfig, LossConfig, OptimiserConfig
-from featherface_core.targets import Targets, anchors_of
-from featherface_core.training.alpha import AlphaSchedule
-from featherface_core.training.command_run import Where
-from featherface_core.training.processes import Processes
-from featherface_core.training.runs import distill, resume, train
-from featherface_core.training.tasks import DistillTask
 
 SIDE = 64
 ANCHORS = len(anchors_of(SIDE, SIDE))

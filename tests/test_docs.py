@@ -148,7 +148,7 @@ def test_the_python_of_the_readme_uses_what_exists() -> None:
 def test_the_json_of_the_readme_has_the_keys_of_a_line() -> None:
     import json
 
-    from featherface_core.detect_files import as_line
+    from featherface_core.detect.detect_files import as_line
     from featherface_core.results import PictureResult
 
     lines = [json.loads(block) for block in blocks(README, "json") if '"faces"' in block]

@@ -6,8 +6,8 @@ import pytest
 from doctor_reports import facts, one
 
 from featherface_core import doctor
-from featherface_core.doctor import machine
-from featherface_core.doctor.check import DoctorOptions
+from featherface_core.doctor import system as machine
+from featherface_core.doctor.finding import DoctorOptions
 
 
 @pytest.mark.parametrize(

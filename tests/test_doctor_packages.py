@@ -13,9 +13,9 @@ import pytest
 from doctor_reports import one
 
 from featherface_core import doctor
-from featherface_core.doctor import imports, packages
-from featherface_core.doctor.check import Check, DoctorOptions
-from featherface_core.doctor.imports import Imported
+from featherface_core.doctor import finding as imports
+from featherface_core.doctor import packages
+from featherface_core.doctor.finding import Check, DoctorOptions, Imported
 from featherface_core.results import Finding
 
 RUN = """

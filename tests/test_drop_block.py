@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from featherface_core.models.drop_block import DropBlock
+from featherface_core.models.blocks import DropBlock
 
 
 @pytest.fixture

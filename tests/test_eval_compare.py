@@ -17,10 +17,9 @@ from painted import Box, Painted, Stopped, detector
 from featherface_core.errors import ConfigError, DataError
 from featherface_core.evaluation.compare import Baseline, Change, Difference, compare, differing, read_baseline
 from featherface_core.evaluation.config import EvalConfig, Extras, Kept, load_config, save_config
-from featherface_core.evaluation.inference import PictureFaces
+from featherface_core.evaluation.evaluate import Output, evaluate
+from featherface_core.evaluation.inference import DetectionStore, PictureFaces
 from featherface_core.evaluation.report import EvalReport, Measured, RecallRow, Setting, read_report
-from featherface_core.evaluation.run import Output, evaluate
-from featherface_core.evaluation.store import DetectionStore
 from featherface_core.results import Detections, as_json
 
 pytestmark = pytest.mark.usefixtures("no_curves")

@@ -15,9 +15,9 @@ from eval_reports import beside, plain_report, protocol, report, with_curve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featherface_core.charts import cut, settings, width_of, wrapped
 from featherface_core.evaluation import curves
 from featherface_core.evaluation.curves import not_benchmark, panels, write_curves
-from featherface_core.evaluation.lettering import cut, settings, width_of, wrapped
 from featherface_core.evaluation.page import write_page
 from featherface_core.evaluation.peers import Peer
 from featherface_core.evaluation.report import (

@@ -8,10 +8,10 @@ import pytest
 from eval_scenes import A1, AP, AP50, C2, SCENES, SUBJECT, Scene, draw, figures, score
 from painted import Box, Painted, points_of
 
-from featherface_core.data import wider
 from featherface_core.data.annotation import Faces
 from featherface_core.data.convert import convert
-from featherface_core.data.write import Entry
+from featherface_core.data.formats import wider
+from featherface_core.data.formats.lines import Entry
 from featherface_core.evaluation.report import RecallRow, read_report
 
 pytestmark = pytest.mark.usefixtures("no_curves")

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface_core.errors import ConfigError
-from featherface_core.evaluation.group_chart import draw_groups
-from featherface_core.evaluation.groups import Gain, Spread, _gain, group
+from featherface_core.evaluation.compare import Gain, Spread, _gain, draw_groups, group
 from featherface_core.evaluation.report import Setting
 from featherface_core.results import as_json
 

@@ -13,22 +13,20 @@ from painted import POINTS, Box, Painted, detector, painting
 from featherface_core.boxes import count_anchors
 from featherface_core.config import PostprocessConfig
 from featherface_core.data.annotation import FLIP_ORDER, Faces, Picture
-from featherface_core.data.open import open_one
+from featherface_core.data.sets import open_one
 from featherface_core.data.synthetic import SyntheticFaces
-from featherface_core.detect import OnnxDetector, TorchDetector
+from featherface_core.detect.detector import OnnxDetector, TorchDetector
 from featherface_core.errors import ConfigError, DataError
-from featherface_core.evaluation.config import EvalConfig
-from featherface_core.evaluation.detected import run_detector
-from featherface_core.evaluation.inference import PictureFaces, View, find_faces
-from featherface_core.evaluation.plain import average_precision
-from featherface_core.evaluation.protocol import Protocol, parse_resize
-from featherface_core.evaluation.task import open_task
-from featherface_core.losses import MultiBoxLoss
+from featherface_core.evaluation.average_precision import average_precision
+from featherface_core.evaluation.config import EvalConfig, Protocol, parse_resize
+from featherface_core.evaluation.dataset import open_task
+from featherface_core.evaluation.inference import PictureFaces, View, find_faces, run_detector
 from featherface_core.models.variants import build_model
 from featherface_core.pictures import prepare
 from featherface_core.recipe import LossConfig, ValidationConfig
-from featherface_core.targets import Targets
 from featherface_core.training import validation
+from featherface_core.training.losses import MultiBoxLoss
+from featherface_core.training.targets import Targets
 from featherface_core.training.validation import validate
 
 ORIGINAL = Protocol()

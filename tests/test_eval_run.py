@@ -9,13 +9,13 @@ import pytest
 from eval_scenes import A1, SCENES, SUBJECT, Scene, draw, figures, score
 from painted import detector
 
-from featherface_core.data import wider
 from featherface_core.data.annotation import Faces
-from featherface_core.data.write import Entry
-from featherface_core.evaluation import run
+from featherface_core.data.formats import wider
+from featherface_core.data.formats.lines import Entry
+from featherface_core.evaluation import evaluate as run
 from featherface_core.evaluation.config import EvalConfig, load_config
+from featherface_core.evaluation.evaluate import Output, evaluate
 from featherface_core.evaluation.report import BrokenPicture, Measured, read_report
-from featherface_core.evaluation.run import Output, evaluate
 from featherface_core.events import Progress
 
 pytestmark = pytest.mark.usefixtures("no_curves")
@@ -125,7 +125,7 @@ def test_all_files_are_written_and_the_report_reads_as_it_was(
 
 
 def test_the_worst_sheet_marks_what_was_missed(album: Path, tmp_path: Path) -> None:
-    from featherface_core.evaluation.sheet import ALARM, FOUND, LEGEND, MISSED
+    from featherface_core.evaluation.worst import ALARM, FOUND, LEGEND, MISSED
 
     score(tmp_path / "r", album)
     tiles = cv2.imread(str(tmp_path / "r" / "worst.jpg"))[LEGEND:]

@@ -17,18 +17,17 @@ from onnx import numpy_helper
 from scipy.optimize import linear_sum_assignment
 from test_package import FILES, REPORT, alone, check_sums, equal, pack
 
-from featherface_core.checkpoint import load_model
 from featherface_core.config import ExportConfig, PostprocessConfig
-from featherface_core.detect import METADATA_KEY, Detector, OnnxDetector, TorchDetector
+from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector, TorchDetector
+from featherface_core.detect.open import open_exported
 from featherface_core.errors import ExportError
-from featherface_core.exported import open_exported
+from featherface_core.export import export as export_module
+from featherface_core.export.export import export
+from featherface_core.models.checkpoint import load_model, shipped_weights
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import VARIANTS, build_model
-from featherface_core.onnx import export as export_module
-from featherface_core.onnx.export import export
 from featherface_core.pictures import read_picture
 from featherface_core.results import Detections, SizeCheck
-from featherface_core.shipped import shipped_weights
 
 POST = PostprocessConfig(score=0.6, nms=0.35, top_k=20)
 SIZES = ((64, 96), (33, 97))

@@ -9,16 +9,16 @@ import torch
 from conftest import noise
 from small_runs import assert_same_run, recipe, run, silent, tensors
 
-from featherface_core.checkpoint import load_weights, model_of, read_notes
 from featherface_core.errors import ConfigError
-from featherface_core.evaluation.plain import Precision
+from featherface_core.evaluation.average_precision import Precision
 from featherface_core.events import Note
+from featherface_core.models.checkpoint import load_weights, model_of, read_notes
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import CalibrationConfig, LossConfig, MachineConfig, OptimiserConfig, StoppingConfig
-from featherface_core.training import engine
-from featherface_core.training.command_run import Where
-from featherface_core.training.freezing import freeze, set_modes
+from featherface_core.training import loop as engine
+from featherface_core.training.parameters import freeze, set_modes
 from featherface_core.training.runs import distill, resume, train
+from featherface_core.training.setup import Where
 from featherface_core.training.validation import Validation
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -148,7 +148,7 @@ def test_a_number_of_stages_that_there_is_not() -> None:
 
 @pytest.mark.parametrize(("has_it", "notes"), [(False, 1), (True, 0)])
 def test_imitated_bfloat16_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_it: bool, notes: int) -> None:
-    from featherface_core.training import engine
+    from featherface_core.training import loop as engine
 
     monkeypatch.setattr(engine, "has_bfloat16", lambda: has_it)
     said: list[object] = []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featherface_core.training.gradients import MOST_KEPT, GradientHistory
+from featherface_core.training.monitor import MOST_KEPT, GradientHistory
 
 
 def test_gradient_history_by_hand():

@@ -12,8 +12,15 @@ from scipy.io import savemat
 
 from featherface_core.data.annotation import Faces
 from featherface_core.errors import DataError
-from featherface_core.evaluation.truth import Found, Truth, truth_of
-from featherface_core.evaluation.wider_mat import ATTRIBUTES, FACES, find_ground_truth, read_ground_truth
+from featherface_core.evaluation.truth import (
+    ATTRIBUTES,
+    FACES,
+    Found,
+    Truth,
+    find_ground_truth,
+    read_ground_truth,
+    truth_of,
+)
 
 SETTINGS = ("easy", "medium", "hard")
 LISTS = [(setting, key) for setting in ("face", "hard") for key in ("event_list", "file_list", "face_bbx_list")]

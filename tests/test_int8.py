@@ -10,20 +10,18 @@ from data_folders import make_small
 from onnx import numpy_helper
 from small_network import STAGES, small_network
 
-import featherface_core.int8.run as run_module
+import featherface_core.int8.export_int8 as run_module
 from featherface_core import machine
 from featherface_core.bench.rounds import Rounds
 from featherface_core.config import ExportConfig
-from featherface_core.detect import METADATA_KEY, OnnxDetector
+from featherface_core.detect.detector import METADATA_KEY, OnnxDetector
 from featherface_core.errors import ConfigError, DataError, ExportError, WeightsError
 from featherface_core.int8.calibration import LARGEST, find_pictures, measure_ranges, network_input
 from featherface_core.int8.config import Int8Config
-from featherface_core.int8.groups import find_groups, part_of
-from featherface_core.int8.precision import HeldOut, largest_drop
-from featherface_core.int8.quantise import half, quantised
+from featherface_core.int8.export_int8 import export_int8, quantise
+from featherface_core.int8.forms import HeldOut, largest_drop
+from featherface_core.int8.quantise import LIMIT, change, find_groups, half, part_of, quantised
 from featherface_core.int8.report import Int8Report
-from featherface_core.int8.run import export_int8, quantise
-from featherface_core.int8.sensitivity import LIMIT, change
 from featherface_core.pictures import PORTRAIT, read_picture
 
 
@@ -174,7 +172,7 @@ def test_a_group_that_suffers_stays_in_float32(album: Path, tmp_path: Path) -> N
 def test_nothing_is_written_where_every_group_suffers(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featherface_core.int8.sensitivity.LIMIT", 0.0)
+    monkeypatch.setattr("featherface_core.int8.quantise.LIMIT", 0.0)
     file = small_network(tmp_path / "float32.onnx")
     with pytest.raises(ExportError) as caught:
         quantise(file, tmp_path / "int8.onnx", Int8Config(str(album), runs=3))
@@ -379,9 +377,8 @@ def test_dot_products_of_int8_are_told_by_the_processor(
 
 @pytest.mark.slow
 def test_shipped_weights_in_int8_find_the_astronaut(tmp_path: Path) -> None:
-    from featherface_core.checkpoint import load_weights
+    from featherface_core.models.checkpoint import load_weights, shipped_weights
     from featherface_core.models.variants import resolve_model
-    from featherface_core.shipped import shipped_weights
 
     portrait = read_picture(PORTRAIT)
     pieces = tmp_path / "pieces"

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from label_files import png, put
 
 from featherface_core.data.annotation import Faces, Picture, PictureSource, set_sizes
-from featherface_core.data.files import FilePictures
-from featherface_core.data.joined import JoinedPictures, set_names
-from featherface_core.data.labels import read_labels
+from featherface_core.data.formats.recognise import read_labels
+from featherface_core.data.sets import FilePictures, JoinedPictures, set_names
 from featherface_core.data.synthetic import SyntheticFaces
 from featherface_core.errors import ConfigError, DataError
 

@@ -7,8 +7,8 @@ import pytest
 from label_files import WIDER, boxes, coco, png, put
 
 from featherface_core.data.annotation import PictureSource
-from featherface_core.data.files import FilePictures, find_split, missing_pictures
-from featherface_core.data.labels import find_labels, read_labels
+from featherface_core.data.formats.recognise import find_labels, read_labels
+from featherface_core.data.sets import FilePictures, find_split, missing_pictures
 from featherface_core.errors import ConfigError, DataError
 
 

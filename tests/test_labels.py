@@ -8,7 +8,7 @@ import pytest
 from label_files import LANDMARKS, UNKNOWN, WIDER, boxes, coco, kinds, png, put, voc_object, voc_xml
 
 from featherface_core.data.convert import convert
-from featherface_core.data.labels import read_labels
+from featherface_core.data.formats.recognise import read_labels
 from featherface_core.errors import DataError
 
 # --- RetinaFace ---------------------------------------------------------------------------------------------------------

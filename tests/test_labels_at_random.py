@@ -11,7 +11,7 @@ from label_files import LANDMARKS, WIDER, coco, png, put, voc_object, voc_xml
 
 from featherface_core.data.annotation import Faces
 from featherface_core.data.convert import WRITERS, convert
-from featherface_core.data.labels import FORMS, read_labels
+from featherface_core.data.formats.recognise import FORMS, read_labels
 from featherface_core.errors import FeatherFaceError
 from featherface_core.pictures import read_picture
 

@@ -14,7 +14,6 @@ from featherface_core.errors import DataError
 from featherface_core.events import Progress
 from featherface_core.pictures import prepare
 from featherface_core.recipe import AugmentConfig, Recipe
-from featherface_core.targets import Targets
 from featherface_core.training import loader
 from featherface_core.training.loader import (
     UNREADABLE_AT_ONCE,
@@ -25,6 +24,7 @@ from featherface_core.training.loader import (
     collate,
 )
 from featherface_core.training.order import Key, Order
+from featherface_core.training.targets import Targets
 
 PLAIN = AugmentConfig(crop="none", mirror=0.0, colour=0.0)
 MIXED = AugmentConfig(crop="jitter", mosaic=0.3, mixup=0.3, cutmix=0.3)
@@ -362,7 +362,7 @@ def test_no_more_is_kept_than_the_memory_holds() -> None:
 
 
 def test_the_first_samples_are_those_that_training_shows(tmp_path: Path) -> None:
-    from featherface_core.training.samples import training_samples
+    from featherface_core.training.seen import training_samples
 
     source = Pictures(12)
     recipe = Recipe(batch_size=4, size=64, seed=7, augment=MIXED)

@@ -17,12 +17,12 @@ from torch import nn
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, RunEvent
 from featherface_core.recipe import MachineConfig, OptimiserConfig
-from featherface_core.training import command_run
-from featherface_core.training.command_run import Where
+from featherface_core.training import setup as command_run
 from featherface_core.training.ema import Average
-from featherface_core.training.engine import Engine
-from featherface_core.training.interrupt import StoppedError
+from featherface_core.training.loop import Engine
+from featherface_core.training.processes import StoppedError
 from featherface_core.training.runs import resume, train
+from featherface_core.training.setup import Where
 
 
 class Late(Engine):
@@ -129,7 +129,7 @@ def test_memory_is_used_again(kept: bool, faults: range) -> None:
     """64 MB taken and freed ten times are 16,384 pages to clear each time, unless the process keeps them."""
     program = (
         "import resource, sys\n"
-        "from featherface_core.training.memory import keep_memory\n"
+        "from featherface_core.training.device import keep_memory\n"
         "if sys.argv[1] == 'True': keep_memory()\n"
         "pages = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize() // 4096\n"
         "fill = lambda: bytearray(64 * 2**20)\n"

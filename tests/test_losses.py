@@ -8,13 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featherface_core.assignment import match
 from featherface_core.boxes import decode_boxes, encode_boxes, iou, make_anchors
-from featherface_core.coding import decode, encode, encode_points, iou_of
 from featherface_core.data.annotation import Faces
-from featherface_core.losses import MultiBoxLoss, box_loss
 from featherface_core.recipe import LossConfig
-from featherface_core.targets import Targets, anchors_of
+from featherface_core.training.assignment import match
+from featherface_core.training.losses import MultiBoxLoss, box_loss
+from featherface_core.training.targets import Targets, anchors_of, decode, encode, encode_points, iou_of
 
 SIDE = 64  # of the smallest picture used: 8x8, 4x4, 2x2 cells, 168 anchors
 

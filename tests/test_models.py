@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from featherface_core.boxes import count_anchors
-from featherface_core.checkpoint import load_model
 from featherface_core.config import AttentionConfig, ModelConfig
 from featherface_core.models.attention import ChannelGate
 from featherface_core.models.blocks import channel_shuffle
+from featherface_core.models.checkpoint import load_model
 from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import LevelHead

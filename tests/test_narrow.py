@@ -8,11 +8,11 @@ import torch
 from conftest import randomise
 from torch import Tensor
 
-from featherface_core.checkpoint import load_start, save_weights
 from featherface_core.config import ModelConfig
+from featherface_core.models.checkpoint import load_start, save_weights
 from featherface_core.models.featherface import FeatherFace
+from featherface_core.models.narrow import can_narrow, narrow
 from featherface_core.models.variants import VARIANTS, build_model
-from featherface_core.narrow import can_narrow, narrow
 
 WIDE = replace(VARIANTS["v1-56"], name="wide")
 

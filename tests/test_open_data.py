@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from featherface_core.data.annotation import Annotation, Faces, Picture
-from featherface_core.data.open import (
+from featherface_core.data.contact_sheet import COLOURS, FACE, GAP, IGNORED, contact_sheet, draw_labels
+from featherface_core.data.sets import (
     SYNTHETIC_HELD_OUT,
     SYNTHETIC_PICTURES,
     SYNTHETIC_SIDE,
@@ -15,15 +16,13 @@ from featherface_core.data.open import (
     open_one,
     split_by_name,
 )
-from featherface_core.data.sheet import COLOURS, FACE, GAP, IGNORED, contact_sheet, draw_labels
 from featherface_core.data.synthetic import SyntheticFaces
 from featherface_core.errors import ConfigError, DataError
 from featherface_core.events import Note, RunEvent
 from featherface_core.pictures import read_picture
 from featherface_core.recipe import AugmentConfig, Recipe
 from featherface_core.training.loader import TrainingPictures
-from featherface_core.training.preview import preview
-from featherface_core.training.samples import training_samples
+from featherface_core.training.seen import preview, training_samples
 
 PIXELS = bytes(cv2.imencode(".png", np.full((40, 50, 3), 90, np.uint8))[1])
 POINTS = "12 14 0.0 28 14 0.0 20 20 0.0 14 28 0.0 26 28 0.0"

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from featherface_core.openvino_kernels import PRIORITY, prefer_kernels
+from featherface_core.detect.openvino import PRIORITY, prefer_kernels
 
 AVX2 = {"avx2", "fma"}
 

@@ -9,10 +9,10 @@ from conftest import randomise
 from onnx import numpy_helper
 
 from featherface_core.config import ExportConfig
+from featherface_core.export.export import describe, export
+from featherface_core.export.graph import make_graph
 from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.variants import build_model
-from featherface_core.onnx.export import describe, export
-from featherface_core.onnx.graph import make_graph
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 LIST = re.compile(r"^- `(v1|v2)`: (.+)\.$", re.MULTILINE)

@@ -11,8 +11,8 @@ from featherface_core.config import AttentionConfig, ModelConfig
 from featherface_core.errors import ConfigError
 from featherface_core.models.budget import BUDGETS, FREE_SHUFFLES, count_parameters, deformable_weights, search
 from featherface_core.models.deform import DeformConv2d
+from featherface_core.models.params import measure
 from featherface_core.models.variants import VARIANTS, build_model
-from featherface_core.params import measure
 from featherface_core.results import Budget, Component
 
 TOTALS = {"v1": 487_263, "v1-original": 592_371, "v1-24": 321_041, "v1-56": 489_015, "v2": 256_156}

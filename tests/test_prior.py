@@ -9,12 +9,12 @@ import torch
 from conftest import randomise
 from small_runs import DATA, recipe, silent
 
-from featherface_core.checkpoint import load_start, save_weights
+from featherface_core.models.checkpoint import load_start, save_weights
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import Heads, set_prior
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import LossConfig, OptimiserConfig, Recipe
-from featherface_core.training.command_run import CommandRun, Where
+from featherface_core.training.setup import CommandRun, Where
 
 FOCAL = LossConfig(classification="quality-focal", prior=0.02)
 

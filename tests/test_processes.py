@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from small_runs import DATA, recipe, silent
 
 from featherface_core.errors import ConfigError
-from featherface_core.training.command_run import Where
 from featherface_core.training.processes import Processes
 from featherface_core.training.runs import train
+from featherface_core.training.setup import Where
 
 
 def test_batch_size_must_divide_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featherface_core.training import command_run
+    from featherface_core.training import setup as command_run
 
     monkeypatch.setattr(command_run, "join", lambda device: (Processes(0, 3), torch.device("cpu")))
     with pytest.raises(ConfigError, match="does not divide among 3"):
@@ -34,10 +34,10 @@ from small_runs import recipe, runs_batches, silent
 from featherface_core.data.synthetic import SyntheticFaces
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import AugmentConfig, OptimiserConfig
-from featherface_core.training.engine import Engine
-from featherface_core.training.folder import RunFolder
+from featherface_core.training.loop import Engine
+from featherface_core.training.records import RunFolder
 from featherface_core.training.processes import join, leave
-from featherface_core.training.tasks import LabelsTask
+from featherface_core.training.task import LabelsTask
 processes, device = join("cpu")
 out = Path({out!r})
 made = recipe(batch_size=8, augment=AugmentConfig(crop="none"), optimiser=OptimiserConfig(clip=0.0))

@@ -8,7 +8,7 @@ import pytest
 from data_folders import found
 
 from featherface_core.data.check import check_data
-from featherface_core.data.labels import read_labels
+from featherface_core.data.formats.recognise import read_labels
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from featherface_core.config import AttentionConfig, ExportConfig, ModelConfig
+from featherface_core.export.rewrites import REWRITES, SampleInput, SampleMaps, chosen, rewritten
 from featherface_core.models.attention import SpatialGate
 from featherface_core.models.blocks import ChannelShuffle
 from featherface_core.models.context import SSH
@@ -15,8 +16,6 @@ from featherface_core.models.deform import DeformConv2d, deform_conv2d, deform_c
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import LevelHead
 from featherface_core.models.variants import VARIANTS, build_model
-from featherface_core.onnx.rewrite import REWRITES, chosen, rewritten
-from featherface_core.onnx.rewrites.deformable import SampleInput, SampleMaps
 
 WIDE = ModelConfig(
     "wide", 64, 2, "bifpn-light", AttentionConfig("none"), AttentionConfig("cbam", 8), "grouped", "groups-half"

@@ -17,15 +17,15 @@ from painted import Box, Painted, painting, points_of
 from painted import detector as painted_detector
 from spotter import Fixed, Spotter, detector, save, scene
 
-from featherface_core.detect import Detector
+from featherface_core.detect.detector import Detector
+from featherface_core.detect.second_look import FACE, ROOM, TOGETHER, SecondLook
 from featherface_core.errors import ConfigError
+from featherface_core.evaluation.config import Protocol
 from featherface_core.evaluation.inference import find_faces
-from featherface_core.evaluation.protocol import Protocol
 from featherface_core.evaluation.report import read_report
+from featherface_core.files import CONFIG
 from featherface_core.pictures import PORTRAIT
 from featherface_core.results import Detections
-from featherface_core.run_folder import CONFIG
-from featherface_core.second_look import FACE, ROOM, TOGETHER, SecondLook
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SIDE = ROOM * FACE

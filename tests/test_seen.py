@@ -9,8 +9,8 @@ from command_line import Run
 from data_folders import line, make
 
 from featherface_core.data.annotation import set_sizes
-from featherface_core.data.open import open_data
-from featherface_core.data.reports import SeenBin
+from featherface_core.data.report import SeenBin
+from featherface_core.data.sets import open_data
 from featherface_core.recipe import AugmentConfig, LossConfig, Recipe
 from featherface_core.training.loader import TrainingPictures
 from featherface_core.training.order import Order

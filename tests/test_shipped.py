@@ -12,15 +12,14 @@ from command_line import Run
 from safetensors import safe_open
 
 from featherface_cli.train import _teacher_file
-from featherface_core.bench.alone import measure_alone
-from featherface_core.bench.candidate import Setting, Source
-from featherface_core.checkpoint import load_weights
+from featherface_core.bench.children import measure_alone
+from featherface_core.bench.config import Setting, Source
 from featherface_core.config import ExportConfig
 from featherface_core.errors import WeightsError
+from featherface_core.export.export import export
+from featherface_core.models.checkpoint import DEFAULT, SHIPPED, load_weights, shipped_card, shipped_weights
 from featherface_core.models.variants import VARIANTS
-from featherface_core.onnx.export import export
 from featherface_core.pictures import PORTRAIT
-from featherface_core.shipped import DEFAULT, SHIPPED, shipped_card, shipped_weights
 
 BYTES = {"v1": 2_100_000, "v2": 1_200_000}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from spotter import run, save
 
+from featherface_core.detect.sources import find_sources
 from featherface_core.errors import DataError
-from featherface_core.sources import find_sources
 
 
 def test_folders_globs_files_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,17 @@ import pytest
 import torch
 from small_runs import DATA, recipe, silent
 
-from featherface_core.checkpoint import load_model
 from featherface_core.config import with_values
-from featherface_core.distill import Teacher
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note, RunListener
+from featherface_core.models.checkpoint import load_model, shipped_weights
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model
-from featherface_core.onnx import teacher as module
-from featherface_core.onnx.teacher import RuntimeTeacher, make_teacher
 from featherface_core.recipe import Recipe
-from featherface_core.shipped import shipped_weights
-from featherface_core.training.command_run import Where
+from featherface_core.training import teacher as module
 from featherface_core.training.runs import distill
+from featherface_core.training.setup import Where
+from featherface_core.training.teacher import RuntimeTeacher, Teacher, make_teacher
 
 
 def trained(name: str) -> FeatherFace:

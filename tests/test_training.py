@@ -8,15 +8,15 @@ import torch
 from safetensors.torch import load_file
 from small_runs import DATA, Poisoned, recipe, run, runs_batches, silent
 
-from featherface_core.checkpoint import load_model
+from featherface_core.models.checkpoint import load_model
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import AugmentConfig, MachineConfig, OptimiserConfig, StoppingConfig, ValidationConfig
-from featherface_core.training.command_run import Where
-from featherface_core.training.engine import Engine
-from featherface_core.training.folder import RunFolder
+from featherface_core.training.loop import Engine
 from featherface_core.training.processes import Processes
+from featherface_core.training.records import RunFolder
 from featherface_core.training.runs import train
-from featherface_core.training.tasks import LabelsTask
+from featherface_core.training.setup import Where
+from featherface_core.training.task import LabelsTask
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_equal_aps_are_told_apart_by_the_loss(tmp_path: Path) -> None:
 def test_starting_from_the_imagenet_backbone(reference: Path, tmp_path: Path) -> None:
     path = reference / "mobilenetV1X0.25_pretrain.tar"
     model = build_model("v2", seed=0)
-    from featherface_core.checkpoint import load_start
+    from featherface_core.models.checkpoint import load_start
 
     assert load_start(model, path) == f"backbone from ImageNet ({path.name})"
     upstream = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
@@ -127,7 +127,7 @@ def test_starting_from_the_imagenet_backbone(reference: Path, tmp_path: Path) ->
 
 
 def test_starting_from_another_variant_takes_its_backbone(whole: Path) -> None:
-    from featherface_core.checkpoint import load_start
+    from featherface_core.models.checkpoint import load_start
 
     model = build_model("v1", seed=0)
     assert load_start(model, whole / "best.safetensors").startswith("backbone of v2")

@@ -12,15 +12,16 @@ from painted import Painted, detector, painting
 from small_runs import DATA, recipe, run, silent
 from test_eval_inference import Album
 
-from featherface_core.checkpoint import read_notes
 from featherface_core.data.annotation import Faces
 from featherface_core.errors import ConfigError
-from featherface_core.evaluation.plain import Precision
+from featherface_core.evaluation.average_precision import Precision
+from featherface_core.models.checkpoint import read_notes
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import LossConfig, StoppingConfig, ValidationConfig
-from featherface_core.training import engine, validation
-from featherface_core.training.command_run import Where
+from featherface_core.training import loop as engine
+from featherface_core.training import validation
 from featherface_core.training.runs import resume, train
+from featherface_core.training.setup import Where
 from featherface_core.training.validation import Validation, validate
 
 CPU = torch.device("cpu")

@@ -27,11 +27,10 @@ from wider_scenes import (
     walk,
 )
 
+from featherface_core.evaluation.average_precision import Curve, area_under, curve_of
 from featherface_core.evaluation.matching import match
 from featherface_core.evaluation.predictions import read_predictions
-from featherface_core.evaluation.truth import Found
-from featherface_core.evaluation.wider_face import Curve, area_under, curve_of
-from featherface_core.evaluation.wider_mat import read_ground_truth
+from featherface_core.evaluation.truth import Found, read_ground_truth
 
 
 def recall_steps(curve: Curve) -> dict[int, float]:

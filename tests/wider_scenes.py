@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from featherface_core.evaluation.average_precision import IOU, Curve, curve_of
 from featherface_core.evaluation.matching import match
 from featherface_core.evaluation.truth import Found, Truth
-from featherface_core.evaluation.wider_face import IOU, Curve, curve_of
 
 Box = tuple[float, float, float, float]
 A, B, C, D = (

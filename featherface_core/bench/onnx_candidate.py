@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherface_core.bench.candidate import Setting, fit
+from featherface_core.bench.config import Setting, fit
 from featherface_core.bench.report import Cost, NodeTime
-from featherface_core.detect import METADATA_KEY, Detector, OnnxDetector
+from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector
+from featherface_core.detect.session import open_session, session_options
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import Picture, fill
-from featherface_core.session import open_session, session_options
 
 NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 PROFILED_RUNS = 10
@@ -48,8 +48,7 @@ class OnnxCandidate:
 
     def cost(self) -> Cost:
         """Parameters from the file; MACs and bytes from one traced run each."""
-        from featherface_core.bench.macs import bytes_moved, macs
-        from featherface_core.bench.trace import trace
+        from featherface_core.bench.trace import bytes_moved, macs, trace
 
         feeds = {self.input.name: self.pixels}
         # fused operators hide what a file asks for, so MACs come from a run without any; what moves, from the run as it is
@@ -70,7 +69,7 @@ class OnnxCandidate:
 
             # as trained: in the file batch normalisations are folded away
             return sum(count_parameters(with_values(ModelConfig(), detector.description["model"], self.path)).values())
-        from featherface_core.bench.initialisers import count_floats
+        from featherface_core.bench.trace import count_floats
 
         return count_floats(Path(self.path))
 

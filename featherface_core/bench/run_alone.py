@@ -14,7 +14,8 @@ MORE = 2  # batches: a runtime may take more memory after its first
 
 def main(asked: dict[str, Any]) -> None:
     """Open the candidate, run it, and print seconds and bytes."""
-    from featherface_core.bench.candidate import Setting, Source, open_candidate
+    from featherface_core.bench.candidate import open_candidate
+    from featherface_core.bench.config import Setting, Source
     from featherface_core.pictures import read_picture
 
     candidate = open_candidate(Source(**asked["source"]), Setting(**asked["setting"]))

@@ -10,7 +10,8 @@ from typing import Any
 
 def main(asked: dict[str, Any]) -> None:
     """Open all candidates, run the rounds, and print their seconds."""
-    from featherface_core.bench.candidate import Setting, Source, open_candidate
+    from featherface_core.bench.candidate import open_candidate
+    from featherface_core.bench.config import Setting, Source
     from featherface_core.bench.rounds import interleave
     from featherface_core.pictures import read_picture
 

@@ -1,18 +1,23 @@
-"""Where the time goes from a picture's file to its faces."""
+"""Where the time goes from a picture's file to its faces, and pictures per second against batch and threads."""
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from featherface_core.bench.report import Stages
-from featherface_core.bench.rounds import Clock, interleave
+from featherface_core.bench.candidate import Candidate, open_candidate
+from featherface_core.bench.config import BenchConfig, Setting, Source
+from featherface_core.bench.report import Stages, Throughput
+from featherface_core.bench.rounds import Clock, interleave, latency
 from featherface_core.config import PostprocessConfig
-from featherface_core.detect import Detector
-from featherface_core.pictures import prepare, read_picture
+from featherface_core.detect.detector import Detector
+from featherface_core.errors import ConfigError
+from featherface_core.events import Listener, Progress
+from featherface_core.pictures import Picture, prepare, read_picture
 
 RUNS, WARM_UP = 10, 2  # rounds at most; the stages of one network need no finer figures
 
@@ -64,3 +69,29 @@ def measure_stages(
     if ours:
         interleave([pipeline.run for pipeline in ours], min(runs, RUNS), WARM_UP, on_round)
     return [None if pipeline is None else pipeline.stages(WARM_UP) for pipeline in pipelines]
+
+
+MOST_RUNS = 10  # rounds at most, of each setting
+
+
+def measure_throughput(
+    files: Sequence[Source], config: BenchConfig, picture: Picture, on_event: Listener
+) -> tuple[Throughput, ...]:
+    """Every batch with every number of threads, all candidates in turns; nothing where there is one of each."""
+    settings = [(batch, threads) for threads in config.threads for batch in config.batches]
+    if len(settings) == 1:
+        return ()
+    rows = []
+    for i, (batch, threads) in enumerate(settings):
+        on_event(Progress(i, len(settings), f"batch {batch}, threads {threads}"))
+        opened: dict[int, Candidate] = {}
+        for place, source in enumerate(files):
+            with suppress(ConfigError):  # what ran at the first setting does not take this batch
+                candidate = open_candidate(source, Setting(config.size, batch, threads, config.device))
+                candidate.load(picture)
+                candidate.run()
+                opened[place] = candidate
+        seconds = interleave([c.run for c in opened.values()], min(config.runs, MOST_RUNS)).seconds
+        paces = {place: batch * 1000 / latency(seconds[:, n]).median for n, place in enumerate(opened)}
+        rows.append(Throughput(batch, threads, tuple(paces.get(place) for place in range(len(files)))))
+    return tuple(rows)

@@ -1,15 +1,45 @@
-"""A network of ours in PyTorch as a candidate."""
+"""A network of ours as a candidate: in PyTorch, or as an OpenVINO file."""
 
-from featherface_core.bench.candidate import Setting, Source
-from featherface_core.bench.config import SIZE
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from featherface_core.bench.config import SIZE, Setting, Source, fit
 from featherface_core.bench.report import Cost, NodeTime
-from featherface_core.checkpoint import load_model
-from featherface_core.detect import Detector, TorchDetector
+from featherface_core.config import ModelConfig, PostprocessConfig, with_values
+from featherface_core.detect.detector import Detector, TorchDetector
+from featherface_core.detect.openvino import OpenVinoDetector
+from featherface_core.errors import ConfigError
+from featherface_core.models.checkpoint import load_model, shipped_weights
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.pictures import Picture, fill
 from featherface_core.results import Floats
-from featherface_core.shipped import shipped_weights
+
+
+def bytes_moved(config: ModelConfig, batch: int, height: int, width: int) -> int:
+    """Bytes of the tensors that go in and out of every operation of one forward pass, views of the same memory left out."""
+    model = build_model(config, device="meta")
+    traffic = _Traffic()  # type: ignore[no-untyped-call] # torch's own
+    with torch.inference_mode(), traffic:
+        model(torch.empty(batch, 3, height, width, device="meta"))
+    return traffic.bytes
+
+
+class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
+    bytes: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        returns = func._schema.returns
+        if not any(r.alias_info is not None and not r.alias_info.is_write for r in returns):
+            tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)]
+            self.bytes += sum(t.numel() * t.element_size() for t in tensors)
+        return result
 
 
 class TorchCandidate:
@@ -36,8 +66,7 @@ class TorchCandidate:
 
     def cost(self) -> Cost:
         """From shapes alone: no numbers are computed."""
-        from featherface_core.bench.traffic import bytes_moved
-        from featherface_core.params import count
+        from featherface_core.models.params import count
 
         total = count(self.config, self.height, self.width)
         moved = bytes_moved(self.config, self.setting.batch, self.height, self.width)
@@ -62,3 +91,42 @@ def network_of(source: Source) -> tuple[FeatherFace, str]:
         return load_model(weights), ""
     said = f"no weights ship for {config.name}: random ones take the same time, but find no faces"
     return build_model(config, seed=0), said
+
+
+class OpenVinoCandidate:
+    """Opens ``path`` at a setting. Raises as ``open_candidate`` does."""
+
+    note = ""
+
+    def __init__(self, path: str, setting: Setting) -> None:
+        if setting.device != "cpu":
+            raise ConfigError(f"--device {setting.device}: OpenVINO files run on the CPU here", "use --device cpu")
+        self.path, self.setting = path, setting
+        self._detector = OpenVinoDetector(path, setting.threads)
+        self.height, self.width = fit(path, self._detector.network.fixed or (None, None, None), setting)
+        self.pixels: Floats
+
+    def load(self, picture: Picture) -> None:
+        """As Candidate.load; laid out in memory as the file wants it, as Detector.prepare does."""
+        pixels = fill(picture, self.setting.batch, self.height, self.width)
+        self.pixels = np.ascontiguousarray(np.moveaxis(pixels, 1, 3)).transpose(0, 3, 1, 2)
+
+    def run(self) -> object:
+        """One forward pass of the batch."""
+        return self._detector.forward(self.pixels, PostprocessConfig())
+
+    def cost(self) -> Cost:
+        """Of the network as trained, from shapes alone; what OpenVINO moves in memory is its own business."""
+        from featherface_core.models.params import count
+
+        config = with_values(ModelConfig(), self._detector.description["model"], self.path)
+        total = count(config, self.height, self.width)
+        return Cost(total.parameters, total.macs + total.deformable_macs, None)
+
+    def detector(self) -> Detector | None:
+        """Its own."""
+        return self._detector
+
+    def nodes(self) -> tuple[NodeTime, ...]:
+        """None: --profile is for ONNX files."""
+        return ()

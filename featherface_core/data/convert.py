@@ -8,17 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from featherface_core.data import coco, retinaface, voc, wider, yolo
 from featherface_core.data.annotation import AnnotationSet, concatenate
-from featherface_core.data.files import missing_pictures, sets_of
-from featherface_core.data.names import safe_names
+from featherface_core.data.formats import coco, retinaface, voc, wider, yolo
+from featherface_core.data.formats.lines import Entry, safe_names, write_lines
 from featherface_core.data.picture_size import picture_size
-from featherface_core.data.reports import DataConversionReport, SetSummary
-from featherface_core.data.write import Entry, write_lines
-from featherface_core.errors import ConfigError, DataError, did_you_mean
+from featherface_core.data.report import DataConversionReport, SetSummary
+from featherface_core.data.sets import missing_pictures, sets_of
+from featherface_core.errors import ConfigError, DataError, counted, did_you_mean
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.files import make_folder, replacing
-from featherface_core.wording import counted
 
 WRITERS: dict[str, Callable[[Path, Iterable[Entry]], None]] = {
     module.FORM: module.write for module in (retinaface, coco, yolo, voc, wider)

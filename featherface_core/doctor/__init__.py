@@ -10,10 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from featherface_core import __version__
-from featherface_core.doctor import data as data_checks
-from featherface_core.doctor import export, machine, models, packages, weights
-from featherface_core.doctor import run as run_checks
-from featherface_core.doctor.check import Check, DoctorOptions
+from featherface_core.doctor import packages
+from featherface_core.doctor import system as machine
+from featherface_core.doctor import toolkit as data_checks
+from featherface_core.doctor import toolkit as export
+from featherface_core.doctor import toolkit as models
+from featherface_core.doctor import toolkit as weights
+from featherface_core.doctor import training_run as run_checks
+from featherface_core.doctor.finding import Check, DoctorOptions
 from featherface_core.errors import ConfigError, FeatherFaceError, did_you_mean
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.models.variants import VARIANTS

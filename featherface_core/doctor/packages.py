@@ -8,8 +8,7 @@ import shutil
 import subprocess
 from importlib import metadata
 
-from featherface_core.doctor.check import DoctorOptions
-from featherface_core.doctor.imports import Imported
+from featherface_core.doctor.finding import DoctorOptions, Imported
 from featherface_core.results import Finding
 
 MODULES = {"opencv-python": "cv2", "pyyaml": "yaml"}  # where the module is not called as its package

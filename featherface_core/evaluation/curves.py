@@ -11,7 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherface_core.evaluation.lettering import cut, letters, settings, width_of, wrapped
+from featherface_core.charts import cut, letters, settings, width_of, wrapped
 from featherface_core.evaluation.peers import Peer
 from featherface_core.evaluation.report import WIDER_PICTURES, EvalReport, Measured, Setting
 from featherface_core.files import replacing, write_text

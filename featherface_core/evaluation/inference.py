@@ -1,16 +1,26 @@
-"""The faces that a detector finds in many pictures, by a protocol; each stage timed."""
+"""The faces of all pictures: found by a detector under a protocol, each stage timed, or read from detections made elsewhere."""
 
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
 
 import numpy as np
 
 from featherface_core import boxes
 from featherface_core.data.annotation import FLIP_ORDER, Picture
-from featherface_core.detect import Detector, Outputs
-from featherface_core.errors import DataError
-from featherface_core.evaluation.protocol import Protocol
+from featherface_core.data.picture_size import picture_size
+from featherface_core.data.sets import FilePictures
+from featherface_core.detect.detector import Detector, Outputs
+from featherface_core.errors import ConfigError, DataError
+from featherface_core.evaluation.config import EvalConfig, Protocol
+from featherface_core.evaluation.dataset import Task
+from featherface_core.evaluation.report import BrokenPicture
+from featherface_core.evaluation.truth import Found
+from featherface_core.events import Listener, Progress, ignore
 from featherface_core.results import Detections
 
 Scales = tuple[float, float]
@@ -139,3 +149,173 @@ def _merged(parts: Sequence[Detections], protocol: Protocol) -> Detections:
     )
     kept = boxes.nms(everything.boxes, everything.scores, protocol.post.nms, protocol.post.top_k)
     return Detections(everything.boxes[kept], everything.scores[kept], everything.landmarks[kept])
+
+
+FILE = "detections.jsonl"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One picture: its faces (float32, bit for bit), why it could not be read or "", and milliseconds by stage."""
+
+    faces: Detections
+    problem: str
+    milliseconds: tuple[float, float, float, float]
+
+
+class DetectionStore:
+    """``detections.jsonl`` of a run's folder, to be entered while it is written to.
+
+    done: by name, what an earlier run had found. A last line that a kill cut short is dropped.
+    """
+
+    def __init__(self, folder: Path, landmarks: bool) -> None:
+        self.path = folder / FILE
+        self.landmarks = landmarks
+        self.done: dict[str, Stored] = {}
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> "DetectionStore":
+        try:
+            self._file = self.path.open("a+b")
+            self._file.seek(0)
+            self._read(self._file)
+        except OSError as problem:
+            raise self._cannot_write(problem) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, name: str, result: PictureFaces) -> None:
+        """Keep the faces of a picture: on the disk when this returns, as far as this process decides."""
+        faces = result.faces
+        line: dict[str, Any] = {"name": name, "ms": [round(ms, 3) for ms in result.milliseconds]}
+        if result.problem:
+            line["problem"] = result.problem
+        line |= {"boxes": faces.boxes.tolist(), "scores": faces.scores.tolist()}
+        if self.landmarks:
+            line["landmarks"] = faces.landmarks.tolist()
+        assert self._file is not None
+        try:
+            self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+        except OSError as problem:
+            raise self._cannot_write(problem) from None
+        self.done[name] = Stored(faces, result.problem, result.milliseconds)
+
+    def _read(self, file: IO[bytes]) -> None:
+        whole = 0
+        for number, raw in enumerate(file, 1):
+            if not raw.endswith(b"\n"):
+                break
+            try:
+                name, stored = _parse(json.loads(raw))
+            except (ValueError, KeyError, TypeError):
+                raise DataError(f"{self.path}:{number} is damaged", "begin anew with --force") from None
+            self.done[name] = stored
+            whole += len(raw)
+        file.truncate(whole)
+
+    def _cannot_write(self, problem: OSError) -> DataError:
+        return DataError(
+            f"cannot write {self.path}: {problem.strerror or problem}", "check the free space, then --resume"
+        )
+
+
+def _parse(line: Mapping[str, Any]) -> tuple[str, Stored]:
+    boxes = np.array(line["boxes"], np.float32).reshape(-1, 4)
+    scores = np.array(line["scores"], np.float32)
+    empty = np.full((len(scores), 5, 2), np.nan)
+    landmarks = np.array(line.get("landmarks", empty), np.float32).reshape(-1, 5, 2)
+    first, second, third, fourth = line["ms"]
+    faces = Detections(boxes, scores, landmarks)
+    if not len(boxes) == len(scores) == len(landmarks):
+        raise ValueError("unequal lengths")
+    return str(line["name"]), Stored(faces, str(line.get("problem", "")), (first, second, third, fourth))
+
+
+@dataclass(frozen=True)
+class Detected:
+    """The faces of every picture of a task, in its order, twice: flat in double precision, and one by one.
+
+    broken: pictures that could not be read. milliseconds: a picture, of reading, preparing, network with all of its second
+    look, and post-processing; None for detections made elsewhere.
+    """
+
+    found: Found
+    faces: tuple[Detections, ...]
+    broken: tuple[BrokenPicture, ...] = ()
+    milliseconds: tuple[float, float, float, float] | None = None
+
+
+def run_detector(
+    detector: Detector, task: Task, config: EvalConfig, folder: Path, on_event: Listener = ignore
+) -> Detected:
+    """The faces of every picture; those that an earlier run of this folder has found are not looked for again.
+
+    A picture that cannot be read counts as one in which nothing was found. Raises KeyboardInterrupt when stopped, with all
+    that was found kept in the folder; ConfigError as ``check`` does.
+    """
+    check(detector, task, config)
+    assert task.source is not None
+    source, names = task.source, task.truth.names
+    with_landmarks = any(faces.has_landmarks.any() for faces in task.faces)
+    with DetectionStore(folder, with_landmarks) as store:
+        missing = [p for p, name in enumerate(names) if name not in store.done]
+        if config.batch > 1 and isinstance(source, FilePictures):
+            missing.sort(key=lambda p: _shape(source, task.indices[p]))  # pictures of one shape beside each other
+        done = len(names) - len(missing)
+        on_event(Progress(done, len(names), "pictures"))
+
+        def read(p: int) -> Picture:
+            return source.read(task.indices[p])[0]
+
+        for result in find_faces(detector, read, missing, config.views, config.batch):
+            store.add(names[result.index], result)
+            done += 1
+            on_event(Progress(done, len(names), names[result.index]))
+        kept = [store.done[name] for name in names]
+    broken = tuple(BrokenPicture(name, s.problem) for name, s in zip(names, kept, strict=True) if s.problem)
+    times = np.array([s.milliseconds for s in kept if not s.problem]).reshape(-1, 4)
+    first, second, third, fourth = (times.mean(0) if len(times) else np.zeros(4)).tolist()
+    faces = tuple(s.faces for s in kept)
+    return Detected(Found.of([(d.boxes, d.scores) for d in faces]), faces, broken, (first, second, third, fourth))
+
+
+def from_predictions(task: Task) -> Detected:
+    """The detections that were made elsewhere; their landmarks are not known."""
+    assert task.predictions is not None
+    found = task.predictions.of(task.truth.names)
+    faces = [
+        Detections(b.astype(np.float32), s.astype(np.float32), np.full((len(s), 5, 2), np.nan, np.float32))
+        for b, s in found.parts()
+    ]
+    return Detected(found, tuple(faces))
+
+
+def check(detector: Detector, task: Task, config: EvalConfig) -> None:
+    """Raise ConfigError where there are no pictures, the detector cannot follow the protocol, or no landmark is measured."""
+    if task.source is None:
+        raise ConfigError(f"--ground-truth {task.ground_truth} comes without pictures", "name their folder with --data")
+    if detector.second_look is not None and not any(faces.has_landmarks.any() for faces in task.faces):
+        raise ConfigError(
+            f"--landmarks-by {config.landmarks_by} changes landmarks alone, and the labels of {task.data} have none",
+            "leave it out",
+        )
+    fixed, size = detector.network.fixed, config.views.size
+    if fixed is not None and (size is None or size > max(fixed[1:])):
+        raise ConfigError(
+            f"--protocol {config.protocol} cannot be followed by a file with the fixed size {fixed[2]}x{fixed[1]}",
+            f"use --protocol size={max(fixed[1:])}, or export with --dynamic",
+        )
+
+
+def _shape(source: FilePictures, index: int) -> tuple[int, int]:
+    try:
+        return picture_size(source.annotations[index].path)
+    except DataError:
+        return (0, 0)

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from featherface_core.config import UNTRAINED
-from featherface_core.evaluation.coco import coco_average_precision
+from featherface_core.evaluation.average_precision import (
+    IOU,
+    Curve,
+    coco_average_precision,
+    curve_of,
+    outcome_of,
+    plain_curve,
+)
 from featherface_core.evaluation.config import EvalConfig
-from featherface_core.evaluation.detected import Detected
-from featherface_core.evaluation.matching import match
-from featherface_core.evaluation.outcome import Outcome, landmark_error, recall_rows, worst_pictures
-from featherface_core.evaluation.plain import plain_curve
-from featherface_core.evaluation.plain import outcome_of
+from featherface_core.evaluation.dataset import Task
+from featherface_core.evaluation.inference import Detected
+from featherface_core.evaluation.matching import Outcome, landmark_error, match, recall_rows, worst_pictures
 from featherface_core.evaluation.report import (
     WIDER_SETTINGS,
     EvalReport,
@@ -21,8 +26,6 @@ from featherface_core.evaluation.report import (
     Subject,
     Timing,
 )
-from featherface_core.evaluation.task import Task
-from featherface_core.evaluation.wider_face import IOU, Curve, curve_of
 from featherface_core.machine import machine_facts
 
 POINTS = 1_000  # of a curve in the report, at most

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featherface_core.errors import DataError
 from featherface_core.evaluation.curves import TITLES, not_benchmark, panels, title_of
-from featherface_core.evaluation.outcome import by_group
+from featherface_core.evaluation.matching import by_group
 from featherface_core.evaluation.peers import Peer
 from featherface_core.evaluation.report import STAGES, EvalReport
 from featherface_core.files import write_text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featherface_core.config import check_range, load_yaml, with_values
 from featherface_core.errors import ConfigError, DataError, did_you_mean
-from featherface_core.evaluation.protocol import parse_resize
+from featherface_core.evaluation.config import parse_resize
 from featherface_core.evaluation.report import WIDER_SETTINGS, EvalReport, Measured, read_report
 
 SHIPPED = Path(__file__).parent / "peers.yaml"

@@ -1,19 +1,15 @@
 """The ranges that tensors take on real pictures, by onnxruntime's calibrators."""
 
-import logging
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from featherface_core.detect import Detector
+from featherface_core.detect.detector import Detector
 from featherface_core.errors import DataError
-from featherface_core.evaluation.task import spread
-from featherface_core.int8.groups import ACTIVATION, LAYERS
+from featherface_core.evaluation.dataset import spread
+from featherface_core.int8.quantise import ACTIVATION, LAYERS, quiet
 from featherface_core.pictures import PICTURE_SUFFIXES, Picture, read_picture
 from featherface_core.results import Floats
 
@@ -102,17 +98,3 @@ class _Feed:
 
     def get_next(self) -> dict[str, Floats] | None:
         return self.feeds.pop(0) if self.feeds else None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what onnxruntime's tools print and warn of off the user's screen."""
-    root = logging.getLogger()
-    level = root.level
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        root.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            root.setLevel(level)

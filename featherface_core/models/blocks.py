@@ -105,3 +105,25 @@ class ChannelShuffle(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
         return self.mix(channel_shuffle(x, self.groups) if self.groups > 1 else x)  # type: ignore[no-any-return]
+
+
+class DropBlock(nn.Module):
+    """Zeroes squares of ``side`` cells so that about ``share`` (0 to 1) of a map is gone, and scales up what is left.
+
+    The same cells go in all channels. In evaluation mode it is the identity. No tensors of its own.
+    """
+
+    def __init__(self, share: float, side: int = 3) -> None:
+        super().__init__()
+        self.share, self.side = share, side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        if not self.training or not self.share:
+            return x
+        # a seed takes side x side cells with it, fewer at the border: the paper's gamma, without its correction for the border
+        seeds = torch.rand(x.shape[0], 1, *x.shape[2:], device=x.device) < self.share / self.side**2
+        gone = F.max_pool2d(seeds.to(x.dtype), self.side, stride=1, padding=self.side // 2)
+        kept = 1 - gone
+        # counted in float32: a large batch has more cells than float16 can count
+        return x * kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp(min=1)).to(x.dtype)

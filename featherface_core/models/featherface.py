@@ -5,10 +5,9 @@ from torch import Tensor, nn
 from featherface_core.config import ModelConfig
 from featherface_core.models.attention import SiteAttention
 from featherface_core.models.backbone import TAP_CHANNELS, MobileNetV1Quarter
-from featherface_core.models.blocks import LEAKY_SLOPE, ChannelShuffle
+from featherface_core.models.blocks import LEAKY_SLOPE, ChannelShuffle, DropBlock
 from featherface_core.models.context import build_context
 from featherface_core.models.deform import DeformConv2d
-from featherface_core.models.drop_block import DropBlock
 from featherface_core.models.heads import Heads, LevelHead
 from featherface_core.models.neck import BiFPN
 

@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 from featherface_core.config import check_choice, check_range
-from featherface_core.errors import ConfigError
+from featherface_core.errors import ConfigError, counted
 from featherface_core.recipe import AlphaStrategy
-from featherface_core.wording import counted
 
 EXAMPLE = "write a start and an end from 0 to 1, for example --alpha 0.8:0.5, or one number to stay at"
 MOST_EPOCHS = 10_000_000

@@ -23,11 +23,11 @@ from featherface_core.errors import DataError, FeatherFaceError, first_line
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.pictures import MEAN
 from featherface_core.recipe import Recipe
-from featherface_core.targets import Targets
 from featherface_core.training.device_paint import paint_table
 from featherface_core.training.order import ECHO, FirstTimes, Key, Order
 from featherface_core.training.paint_jobs import Numbers, table_of
 from featherface_core.training.picture_store import PictureStore
+from featherface_core.training.targets import Targets
 
 UNREADABLE_AT_ONCE = 20
 PREFETCH = 2  # batches that a worker prepares ahead

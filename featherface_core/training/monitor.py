@@ -2,18 +2,174 @@
 
 import logging
 import math
+import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from featherface_core.config import check_range
 from featherface_core.errors import ConfigError, FeatherFaceError
 from featherface_core.files import make_folder
-from featherface_core.training.gradients import GradientHistory
-from featherface_core.training.health import Health, finding, look
-from featherface_core.training.metrics import append_record, line_of, metrics_path, read_metrics, write_records
+from featherface_core.training.records import append_record, line_of, metrics_path, read_metrics, write_records
+
+MOST_KEPT = 1024
+
+
+class GradientHistory:
+    """Collects the norm of all gradients together, before clipping, at each step; its memory does not grow with the run.
+
+    Minimum, mean, maximum and the share of clipped steps are exact. The median is that of at most 1024 norms, evenly spread:
+    when there are more, every second one is dropped, and from then on half as many are kept.
+    """
+
+    _kept: list[float]
+    _stride: int
+    _count: int
+    _clipped: int
+    _current: float
+    _mean: float
+    _low: float
+    _high: float
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, norm: float, clipped: bool = False) -> None:
+        """Take note of one step. norm: 0 or more; NaN and infinity are left out, for such a step is skipped."""
+        norm = float(norm)
+        if not math.isfinite(norm):
+            return
+        if self._count % self._stride == 0:
+            self._kept.append(norm)
+            if len(self._kept) > MOST_KEPT:
+                self._kept = self._kept[::2]
+                self._stride *= 2
+        self._count += 1
+        self._clipped += bool(clipped)
+        self._current = norm
+        self._mean += (norm - self._mean) / self._count  # a sum of huge norms would overflow
+        self._low = min(self._low, norm) if self._count > 1 else norm
+        self._high = max(self._high, norm)
+
+    def stats(self) -> dict[str, float]:
+        """``grad_norm_current`` (the last), ``_min``, ``_median``, ``_mean``, ``_max``; ``grad_clipped_share``, 0 to 1.
+
+        Empty before the first step.
+        """
+        if not self._count:
+            return {}
+        return {
+            "grad_norm_current": self._current,
+            "grad_norm_min": self._low,
+            "grad_norm_median": statistics.median(self._kept),
+            "grad_norm_mean": self._mean,
+            "grad_norm_max": self._high,
+            "grad_clipped_share": self._clipped / self._count,
+        }
+
+    def reset(self) -> None:
+        """Forget all, for the next epoch."""
+        self._kept = []
+        self._stride = 1
+        self._count = 0
+        self._clipped = 0
+        self._current = self._mean = self._low = self._high = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as plain values."""
+        return {
+            "kept": list(self._kept),
+            "stride": self._stride,
+            "count": self._count,
+            "clipped": self._clipped,
+            "current": self._current,
+            "mean": self._mean,
+            "low": self._low,
+            "high": self._high,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        self._kept = list(state["kept"])
+        self._stride = state["stride"]
+        self._count = state["count"]
+        self._clipped = state["clipped"]
+        self._current = state["current"]
+        self._mean = state["mean"]
+        self._low = state["low"]
+        self._high = state["high"]
+
+
+HIGH_NORM = 10.0
+LOW_NORM = 1e-6
+HIGH_LOSS = 100.0
+
+HealthKind = Literal[
+    "non-finite-loss",
+    "non-finite-gradient",
+    "exploding-gradient",
+    "vanishing-gradient",
+    "high-loss",
+    "non-finite-metric",
+]
+
+FIXES: dict[HealthKind, str] = {
+    "non-finite-loss": "lower --lr or lengthen --warmup-epochs, and look for bad boxes: featherface data check DIR",
+    "non-finite-gradient": "set --gradient-clip-norm 1.0 and lower --lr",
+    "exploding-gradient": "set --gradient-clip-norm 1.0; where it is set, lower --lr or raise --batch-size",
+    "vanishing-gradient": "raise --lr, or start from trained weights with --init; with a teacher, lower --alpha",
+    "high-loss": "lower --lr or lengthen --warmup-epochs",
+    "non-finite-metric": "lower --lr; a NaN in one validation metric alone may mean that its pictures show no face",
+}
+
+
+@dataclass(frozen=True)
+class Health:
+    """A finding about a step or an epoch. found: what and where. fix: the options that mend it.
+
+    verdict: ``fail`` for what cannot be learnt from, NaN and infinity; ``warn`` for the rest.
+    """
+
+    kind: HealthKind
+    verdict: Literal["warn", "fail"]
+    found: str
+    fix: str
+
+
+def finding(kind: HealthKind, found: str) -> Health:
+    """A Health with the verdict and the fix of its kind."""
+    return Health(kind, "fail" if kind in ("non-finite-loss", "non-finite-gradient") else "warn", found, FIXES[kind])
+
+
+def look(loss: float, grad_norm: float | None, where: str) -> tuple[Health, ...]:
+    """What is wrong with a loss and the norm of its gradients before clipping; empty where nothing is.
+
+    grad_norm: None where there are no gradients yet. where: for people, such as "step 12".
+    """
+    found: list[Health] = []
+    if not math.isfinite(loss):
+        found.append(finding("non-finite-loss", f"the loss is {loss} at {where}"))
+    elif loss > HIGH_LOSS:
+        found.append(finding("high-loss", f"the loss is {loss:.4g}, over {HIGH_LOSS:g}, at {where}"))
+    if grad_norm is None:
+        return tuple(found)
+    if not math.isfinite(grad_norm):
+        found.append(finding("non-finite-gradient", f"the gradient norm is {grad_norm} at {where}"))
+    elif grad_norm > HIGH_NORM:
+        found.append(
+            finding("exploding-gradient", f"the gradient norm is {grad_norm:.4g}, over {HIGH_NORM:g}, at {where}")
+        )
+    elif grad_norm < LOW_NORM:
+        found.append(
+            finding("vanishing-gradient", f"the gradient norm is {grad_norm:.4g}, under {LOW_NORM:g}, at {where}")
+        )
+    return tuple(found)
+
 
 MOST_EPOCHS = 10_000_000
 MOST_NON_FINITE = 3  # steps in a row

@@ -1,7 +1,10 @@
-"""Data parallel training: one process a device, started by torch's own launcher (torchrun), joined here."""
+"""Data parallel training by torchrun, one process a device, and the signals that stop a run between two steps."""
 
 import os
-from collections.abc import Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,6 +14,32 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from featherface_core.errors import ConfigError, first_line
+
+
+class StoppedError(KeyboardInterrupt):
+    """The run was asked to stop (Ctrl-C, SIGTERM), and has saved itself."""
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Yields a question: has Ctrl-C or SIGTERM come? The first is answered between two steps; a second Ctrl-C ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

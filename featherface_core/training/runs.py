@@ -4,24 +4,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featherface_core.checkpoint import (
+from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
+from featherface_core.data.sets import DataNames, is_synthetic
+from featherface_core.errors import ConfigError, WeightsError
+from featherface_core.events import RunListener
+from featherface_core.models.checkpoint import (
     Weights,
     load_weights,
 )
-from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
-from featherface_core.data.open import DataNames, is_synthetic
-from featherface_core.distill import Teacher
-from featherface_core.errors import ConfigError, WeightsError
-from featherface_core.events import RunListener
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import resolve_model
 from featherface_core.recipe import Recipe
 from featherface_core.training.alpha import AlphaSchedule
-from featherface_core.training.command_run import CommandRun, Where, kept_name
-from featherface_core.training.folder import RunFolder
 from featherface_core.training.order import ECHO
-from featherface_core.training.reports import DistillReport, TrainReport
-from featherface_core.training.tasks import DistillTask, LabelsTask, Task
+from featherface_core.training.records import RunFolder
+from featherface_core.training.report import DistillReport, TrainReport
+from featherface_core.training.setup import CommandRun, Where, kept_name
+from featherface_core.training.task import DistillTask, LabelsTask, Task
+from featherface_core.training.teacher import Teacher
 
 # makes the teacher of a network, for a run of this recipe in which it looks at so many pictures
 MakeTeacher = Callable[[FeatherFace, Recipe, int, RunListener], Teacher]

@@ -1,7 +1,7 @@
-"""What a recipe shows the network, in numbers: faces by size, and the anchors that learn them."""
+"""What a recipe shows the network: pictures to look at, faces by size, and the anchors that learn them."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -9,19 +9,68 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featherface_core.assignment import Predictions, match
-from featherface_core.checkpoint import load_start
-from featherface_core.data.annotation import Faces, set_sizes
-from featherface_core.data.open import DataNames, open_training
-from featherface_core.data.reports import SeenBin, SeenReport
+from featherface_core.data.annotation import Faces, Picture, set_sizes
+from featherface_core.data.contact_sheet import contact_sheet
+from featherface_core.data.report import SeenBin, SeenReport
+from featherface_core.data.sets import DataNames, open_training
 from featherface_core.data.stats import face_sizes
 from featherface_core.events import Progress, RunListener, ignore
+from featherface_core.models.checkpoint import load_start
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model
+from featherface_core.pictures import write_picture
 from featherface_core.recipe import Recipe
-from featherface_core.targets import Targets
+from featherface_core.training.assignment import Predictions, match
 from featherface_core.training.loader import TrainingPictures, collate
 from featherface_core.training.order import Key, Order
+from featherface_core.training.records import RunFolder
+from featherface_core.training.targets import Targets
+
+COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class PreviewReport:
+    """What was drawn. faces: labelled faces in the varied pictures; ignored: of them, those that train nothing."""
+
+    path: str
+    data: str
+    pictures: int
+    faces: int
+    ignored: int
+    with_landmarks: int
+
+
+def preview(data: DataNames, recipe: Recipe, count: int, out: Path, on_event: RunListener = ignore) -> PreviewReport:
+    """Draw the first ``count`` pictures of the recipe's first epoch on ``data``, with boxes and landmarks, into ``out``."""
+    source = open_training(data, on_event)
+    samples = training_samples(TrainingPictures(source, recipe), recipe, count)
+    write_picture(out, contact_sheet(samples, COLUMNS))
+    faces = [faces for _, faces in samples]
+    return PreviewReport(
+        str(out),
+        source.name,
+        len(samples),
+        sum(len(f) for f in faces),
+        sum(int(f.ignored.sum()) for f in faces),
+        sum(int(f.has_landmarks.sum()) for f in faces),
+    )
+
+
+SHOWN = 16
+
+
+def training_samples(pictures: TrainingPictures, recipe: Recipe, count: int) -> list[tuple[Picture, Faces]]:
+    """The first ``count`` pictures of the recipe's run, varied as the network sees them; fewer where it has fewer."""
+    keys = islice(chain.from_iterable(Order.of(recipe, set_sizes(pictures.source))), count)
+    return [pictures[key][:2] for key in keys]
+
+
+def save_samples(folder: RunFolder, pictures: TrainingPictures, recipe: Recipe) -> None:
+    """Draw the first pictures with their labels into samples/training.jpg."""
+    folder.samples.mkdir(exist_ok=True)
+    write_picture(folder.samples / "training.jpg", contact_sheet(training_samples(pictures, recipe, SHOWN)))
+
 
 EDGES = (0.0, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)  # pixels
 
@@ -69,7 +118,7 @@ def seen(data: DataNames, recipe: Recipe, count: int, on_event: RunListener = ig
 
 def with_drawing(report: SeenReport, path: Path) -> SeenReport:
     """Draw the histograms into ``path`` and note it in the report. Raises DataError."""
-    from featherface_core.data.draw_stats import draw_seen
+    from featherface_core.data.stats import draw_seen
     from featherface_core.pictures import write_picture
 
     write_picture(path, draw_seen(report))

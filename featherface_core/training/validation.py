@@ -9,18 +9,18 @@ import torch
 
 from featherface_core.config import MIN_SIZE, PostprocessConfig
 from featherface_core.data.annotation import Faces, Picture, PictureSource
-from featherface_core.detect import TorchDetector
+from featherface_core.detect.detector import TorchDetector
 from featherface_core.errors import DataError
+from featherface_core.evaluation.average_precision import Precision, average_precision
+from featherface_core.evaluation.config import Protocol
+from featherface_core.evaluation.dataset import spread
 from featherface_core.evaluation.inference import View, find_faces
-from featherface_core.evaluation.plain import Precision, average_precision
-from featherface_core.evaluation.protocol import Protocol
-from featherface_core.evaluation.task import spread
 from featherface_core.events import Listener, Progress, ignore
-from featherface_core.losses import MultiBoxLoss
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.recipe import LossConfig, ValidationConfig
 from featherface_core.results import Detections
-from featherface_core.targets import Targets
+from featherface_core.training.losses import MultiBoxLoss
+from featherface_core.training.targets import Targets
 
 TOP_K = 750
 BATCH = 16  # pictures in memory at a time; those of one shape go through the network together

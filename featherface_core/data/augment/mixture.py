@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core.data.annotation import Faces
-from featherface_core.data.augment.collage import ELSEWHERE, ROOM, SMALLEST_PIECE, Choice
+from featherface_core.data.augment.collage import ELSEWHERE, LARGEST_ZOOM, ROOM, SMALLEST_PIECE, Choice
 from featherface_core.data.augment.plan import Plan
-from featherface_core.data.augment.windows import LARGEST_ZOOM
 from featherface_core.errors import ConfigError
 from featherface_core.recipe import AugmentConfig
 

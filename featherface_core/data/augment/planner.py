@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core.data.annotation import Faces, PictureSource
-from featherface_core.data.augment.collage import Choice, around_a_face, collage
+from featherface_core.data.augment.collage import Choice, around_a_face, choose_crop, collage
 from featherface_core.data.augment.mixture import Mixture
 from featherface_core.data.augment.plan import (
     VISIBLE,
@@ -23,7 +23,6 @@ from featherface_core.data.augment.plan import (
     windowed,
     within,
 )
-from featherface_core.data.augment.windows import choose_crop
 from featherface_core.errors import DataError
 from featherface_core.recipe import AugmentConfig
 

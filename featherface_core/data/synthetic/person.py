@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featherface_core.data.synthetic.shapes import Points
+from featherface_core.data.synthetic.drawing import Points
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2, pixels of the picture
 

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core.data.annotation import Picture
-from featherface_core.data.synthetic.colours import Colour, mix, scaled
-from featherface_core.data.synthetic.pen import FIXED, Pen
+from featherface_core.data.synthetic.drawing import FIXED, Colour, Pen, Points, curve, mix, scaled
 from featherface_core.data.synthetic.person import Person
-from featherface_core.data.synthetic.shapes import Points, curve
 
 _TILE = 24  # pixels a unit has in the shaded skin, which is smooth
 _TILE_X, _TILE_Y = np.meshgrid(

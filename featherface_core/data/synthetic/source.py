@@ -5,12 +5,10 @@ from operator import index as whole
 from random import Random
 
 from featherface_core.data.annotation import Faces, Picture
-from featherface_core.data.synthetic.background import draw_background
-from featherface_core.data.synthetic.camera import finish
-from featherface_core.data.synthetic.distractors import draw_distractor
 from featherface_core.data.synthetic.figure import draw_person
 from featherface_core.data.synthetic.person import Person
-from featherface_core.data.synthetic.placement import faces_of, place_people
+from featherface_core.data.synthetic.scene import draw_background, faces_of, finish, place_people
+from featherface_core.data.synthetic.things import draw_distractor
 from featherface_core.errors import ConfigError
 
 SMALLEST, LARGEST = 64, 2048  # sides of a picture that can be asked for, pixels

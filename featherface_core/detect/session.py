@@ -1,0 +1,67 @@
+"""Opening ONNX files with onnxruntime, ours and any other. Loads onnxruntime when a file is opened, and no torch."""
+
+from pathlib import Path
+from typing import Any
+
+from featherface_core.errors import ConfigError, WeightsError, first_line
+from featherface_core.machine import import_package
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module. Raises MissingPackageError where it is not installed or broken."""
+    return import_package("onnxruntime", "pip install --force-reinstall onnxruntime")
+
+
+def session_options(threads: int = 0) -> Any:
+    """Options that keep onnxruntime from writing to stderr; threads: of one operator, 0 for its own choice."""
+    options = import_onnxruntime().SessionOptions()
+    options.log_severity_level = 4
+    # a plan of the memory for each shape that was seen takes a fifth more of it, and gains less than a hundredth of the time
+    options.enable_mem_pattern = False
+    options.intra_op_num_threads = threads
+    return options
+
+
+def open_session(path: str | Path, options: Any, device: str = "cpu") -> Any:
+    """An InferenceSession of an ONNX file. device: cpu, cuda or cuda:N.
+
+    Raises WeightsError for a file that is missing or cannot be loaded, ConfigError for a device that this onnxruntime cannot
+    use, MissingPackageError without onnxruntime.
+    """
+    ort, path = import_onnxruntime(), Path(path)
+    if not path.is_file():
+        raise WeightsError(f"ONNX file {path} does not exist", "make one with: featherface export")
+    provider, settings = provider_of(device)
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[(provider, settings)])
+    except Exception as problem:  # onnxruntime has no common base class for its errors
+        raise WeightsError(
+            f"onnxruntime cannot load {path}: {first_line(problem)}",
+            "check that it is a whole ONNX file; ours are made with: featherface export",
+        ) from None
+    if provider not in session.get_providers():  # it falls back to the CPU without a word
+        raise ConfigError(
+            f"--device {device}: onnxruntime could not start its {provider}",
+            "check the driver and the CUDA libraries, or use --device cpu",
+        )
+    return session
+
+
+def open_graph(graph: bytes, options: Any) -> Any:
+    """An InferenceSession, on the CPU, of a graph in memory. Raises what onnxruntime raises."""
+    return import_onnxruntime().InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def provider_of(device: str) -> tuple[str, dict[str, str]]:
+    """onnxruntime's execution provider for a device, and its settings. Raises ConfigError, MissingPackageError."""
+    kind, _, number = device.partition(":")
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(kind)
+    if provider is None or (number and not number.isdecimal()) or (number and kind == "cpu"):
+        raise ConfigError(f"--device {device!r} is none of onnxruntime's here", "use cpu, cuda or cuda:1")
+    available = import_onnxruntime().get_available_providers()
+    if provider not in available:
+        raise ConfigError(
+            f"--device {device}: this onnxruntime has no {provider}, only {', '.join(available)}",
+            "pip install onnxruntime-gpu, or use --device cpu",
+        )
+    return provider, {"device_id": number} if number else {}
