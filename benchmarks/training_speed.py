@@ -34,11 +34,11 @@ from featherface_core.recipe import Recipe, load_recipe
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.loader import CachedPictures, TrainingPictures, batches
 from featherface_core.training.loop import Engine
+from featherface_core.training.onnx_teacher import make_teacher
 from featherface_core.training.order import ECHO, Order
 from featherface_core.training.processes import Processes
 from featherface_core.training.records import RunFolder
 from featherface_core.training.task import DistillTask
-from featherface_core.training.teacher import make_teacher
 
 PARTS = ("loading", "teacher", "forward", "rest")
 

@@ -235,7 +235,6 @@ def distill(
     from featherface_core.training.runs import distill as run
     from featherface_core.training.runs import resume as go_on
     from featherface_core.training.setup import Where
-    from featherface_core.training.teacher import make_teacher
 
     options = _options(
         epochs,
@@ -286,7 +285,7 @@ def distill(
         )
 
         def work(listen: "RunListener") -> Any:
-            return go_on(resume, "distill", stop_after, listen, _given(machine), make_teacher)
+            return go_on(resume, "distill", stop_after, listen, _given(machine))
     else:
         made = o.make_recipe(recipe or default_recipe(student or "v2", data or SYNTHETIC), options, overrides)
         where = Where(out, False, force, stop_after, command_line())
@@ -303,7 +302,6 @@ def distill(
                 teacher_epochs,
                 where,
                 listen,
-                make_teacher,
             )
 
     _carry_out(work, "distill", nproc, quiet, monitor, as_json)

@@ -352,7 +352,7 @@ class DistillConfig:
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """Scores of each anchor size corrected on the held-out pictures, once a run is done (training.calibration).
+    """Scores of each anchor size corrected on the held-out pictures, once a run is done (training.score_calibration).
 
     sizes: long sides in pixels that they are shown at, none for no calibration.
     """

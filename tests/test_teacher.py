@@ -16,10 +16,11 @@ from featherface_core.models.checkpoint import load_model, shipped_weights
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import Recipe
-from featherface_core.training import teacher as module
+from featherface_core.training import onnx_teacher as module
+from featherface_core.training.onnx_teacher import RuntimeTeacher, make_teacher
 from featherface_core.training.runs import distill
 from featherface_core.training.setup import Where
-from featherface_core.training.teacher import RuntimeTeacher, Teacher, make_teacher
+from featherface_core.training.teacher import Teacher
 
 
 def trained(name: str) -> FeatherFace:
@@ -144,7 +145,7 @@ def test_a_run_learns_the_same_from_it(graph: onnx.ModelProto, tmp_path: Path, m
         made = dataclasses.replace(made, machine=dataclasses.replace(made.machine, teacher=kind))
         out = tmp_path / kind
         where = Where(out)
-        distill(made, DATA, None, "v2", weights, False, 0, where, silent, make_teacher)
+        distill(made, DATA, None, "v2", weights, False, 0, where, silent)
         row = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
         losses[kind] = {name: value for name, value in row.items() if name.startswith("loss/")}
     assert losses["onnxruntime"].keys() == losses["torch"].keys()

@@ -17,8 +17,8 @@ NAMES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProt
 def add_postprocess(graph: onnx.ModelProto, post: PostprocessConfig, constants: dict[str, Any]) -> None:
     """Put faces in the place of a network's raw outputs, in place.
 
-    The outputs become ``detect.FACES``: boxes (faces, 4), scores (faces,), landmarks (faces, 5, 2) in pixels of the input,
-    and the picture (faces,) of the batch that each is in; pictures in turn, best first in each. ``detect.THRESHOLDS`` become
+    The outputs become ``detector.FACES``: boxes (faces, 4), scores (faces,), landmarks (faces, 5, 2) in pixels of the input,
+    and the picture (faces,) of the batch that each is in; pictures in turn, best first in each. ``detector.THRESHOLDS`` become
     inputs that may be left out, with ``post`` as their values. constants: as an exported file holds them.
     """
     given = graph.graph.input[0].name

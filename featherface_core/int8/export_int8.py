@@ -48,7 +48,7 @@ def export_int8(
     on_event: Listener = ignore,
     named: str = "weights in memory",
 ) -> Int8Report:
-    """Export a network as ``onnx.export.export`` does, proof included, and quantise that.
+    """Export a network as ``export.export.export`` does, proof included, and quantise that.
 
     Raises as ``quantise`` and ``export`` do.
     """

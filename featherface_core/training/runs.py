@@ -1,6 +1,6 @@
 """Whole runs: ``train`` teaches one network, ``distill`` a student by a teacher, beside a control where wanted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from featherface_core.models.checkpoint import (
     Weights,
     load_weights,
 )
-from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import resolve_model
 from featherface_core.recipe import Recipe
 from featherface_core.training.alpha import AlphaSchedule
@@ -21,15 +20,6 @@ from featherface_core.training.records import RunFolder
 from featherface_core.training.report import DistillReport, TrainReport
 from featherface_core.training.setup import CommandRun, Where, kept_name
 from featherface_core.training.task import DistillTask, LabelsTask, Task
-from featherface_core.training.teacher import Teacher
-
-# makes the teacher of a network, for a run of this recipe in which it looks at so many pictures
-MakeTeacher = Callable[[FeatherFace, Recipe, int, RunListener], Teacher]
-
-
-def teacher_in_torch(model: FeatherFace, recipe: Recipe, pictures: int, on_event: RunListener) -> Teacher:
-    """The plain MakeTeacher."""
-    return Teacher(model)
 
 
 def default_recipe(model: str, data: DataNames) -> Path:
@@ -43,7 +33,7 @@ def train(
 ) -> TrainReport:
     """Train ``recipe.model`` on ``data`` and return what came of it; the run's folder holds the rest.
 
-    data, held_out: see data.open.open_data. Raises StoppedError when interrupted, after saving; FeatherFaceError subclasses
+    data, held_out: see data.sets.open_data. Raises StoppedError when interrupted, after saving; FeatherFaceError subclasses
     for what cannot be used.
     """
     if recipe.init == "teacher":
@@ -66,7 +56,6 @@ def distill(
     teacher_epochs: int,
     where: Where,
     on_event: RunListener,
-    make_teacher: MakeTeacher = teacher_in_torch,
 ) -> DistillReport:
     """Train ``recipe.model`` by the network ``teacher`` and return how they, and the control, compare.
 
@@ -110,6 +99,8 @@ def distill(
         if taught is None or not distils:
             task: Task = LabelsTask(recipe.loss, run.processes)
         else:
+            from featherface_core.training.onnx_teacher import make_teacher  # loads the exporter
+
             width, remembered = model.config.width, ECHO if recipe.repeats > 1 else 0
             frozen = make_teacher(taught, recipe, run.looked_at(), run.on_event)
             task = DistillTask(
@@ -145,7 +136,6 @@ def resume(
     stop_after: int,
     on_event: RunListener,
     machine: Mapping[str, Any] | None = None,
-    make_teacher: MakeTeacher = teacher_in_torch,
 ) -> TrainReport | DistillReport:
     """Go on with the run in the folder ``path``, with the recipe and the data that it keeps.
 
@@ -179,7 +169,6 @@ def resume(
         kept["teacher_epochs"],
         where,
         on_event,
-        make_teacher,
     )
 
 

@@ -78,7 +78,7 @@ EDGES = (0.0, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)  # pixels
 def seen(data: DataNames, recipe: Recipe, count: int, on_event: RunListener = ignore) -> SeenReport:
     """Plan the first ``count`` pictures of the recipe's run over ``data`` and count what they show.
 
-    data: see data.open.open_data. SimOTA gives anchors by what a network predicts: there the pictures are painted too, and
+    data: see data.sets.open_data. SimOTA gives anchors by what a network predicts: there the pictures are painted too, and
     shown to the network as ``recipe.init`` starts it. Raises DataError and ConfigError as training does.
     """
     start = time.perf_counter()
