@@ -17,12 +17,12 @@ import onnx
 from featherface_core.bench.benchmark import bench
 from featherface_core.bench.config import BenchConfig, Source
 from featherface_core.config import ExportConfig
-from featherface_core.export.export import describe
-from featherface_core.export.graph import make_graph
-from featherface_core.export.openvino_ir import save_openvino
-from featherface_core.export.rewrites import REWRITES, rewritten
-from featherface_core.models.checkpoint import load_model, shipped_weights
-from featherface_core.models.variants import VARIANTS
+from featherface_core.exporting.export import describe
+from featherface_core.exporting.graph import make_graph
+from featherface_core.exporting.openvino_ir import save_openvino
+from featherface_core.exporting.rewrites import REWRITES, rewritten
+from featherface_core.models.checkpoint import load_model
+from featherface_core.models.variants import VARIANTS, shipped_weights
 
 SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
 

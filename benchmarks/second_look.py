@@ -17,8 +17,8 @@ from featherface_core.evaluation.dataset import Task, open_task
 from featherface_core.evaluation.inference import Detected, find_faces
 from featherface_core.evaluation.measure import landmarks_of
 from featherface_core.evaluation.truth import Found
-from featherface_core.models.checkpoint import SHIPPED, load_model, shipped_weights
-from featherface_core.models.variants import VARIANTS
+from featherface_core.models.checkpoint import load_model
+from featherface_core.models.variants import SHIPPED, VARIANTS, shipped_weights
 from featherface_core.results import Detections
 
 

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from featherface_core.boxes import iou
 from featherface_core.data.sets import FilePictures, open_data
 from featherface_core.detect.detector import TorchDetector
-from featherface_core.models.checkpoint import load_model, shipped_weights
-from featherface_core.models.variants import VARIANTS
+from featherface_core.models.checkpoint import load_model
+from featherface_core.models.variants import VARIANTS, shipped_weights
 from featherface_core.recipe import load_recipe
 from featherface_core.training.loader import TrainingPictures, collate
 from featherface_core.training.losses import MultiBoxLoss

@@ -28,8 +28,8 @@ from featherface_core.bench.rounds import ratio
 from featherface_core.config import configs_folder
 from featherface_core.data.annotation import PictureSource
 from featherface_core.data.sets import open_data
-from featherface_core.models.checkpoint import load_model, shipped_weights
-from featherface_core.models.variants import build_model, resolve_model
+from featherface_core.models.checkpoint import load_model
+from featherface_core.models.variants import build_model, resolve_model, shipped_weights
 from featherface_core.recipe import Recipe, load_recipe
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.loader import CachedPictures, TrainingPictures, batches

@@ -162,7 +162,7 @@ def _sources(
 ) -> "list[Source]":
     """What is to be timed, in the order of the command line. Raises ConfigError."""
     from featherface_core.bench.config import Source
-    from featherface_core.models.checkpoint import DEFAULT, SHIPPED
+    from featherface_core.models.variants import DEFAULT, SHIPPED
 
     for path in (*onnx, *files):
         _check_kind(path)

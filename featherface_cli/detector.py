@@ -18,8 +18,8 @@ def open_source(weights: str | None, model: str | None, quiet: bool, trained: bo
     trained: a variant that no weights ship for is an error, not an untrained network. Raises ConfigError, WeightsError.
     """
     from featherface_cli.render import note
-    from featherface_core.models.checkpoint import DEFAULT, SHIPPED, load_weights, shipped_weights
-    from featherface_core.models.variants import build_model, resolve_model
+    from featherface_core.models.checkpoint import load_weights
+    from featherface_core.models.variants import DEFAULT, SHIPPED, build_model, resolve_model, shipped_weights
 
     expect: ModelConfig | None = resolve_model(model) if model else None
     if weights and weights != UNTRAINED:
@@ -74,7 +74,7 @@ def open_second_look(by: str | None, detector: "Detector", device: str, threads:
         return None
     from featherface_core.detect.open import open_exported
     from featherface_core.detect.second_look import SecondLook
-    from featherface_core.models.checkpoint import SHIPPED
+    from featherface_core.models.variants import SHIPPED
 
     path = Path(by)
     if by == SAME:

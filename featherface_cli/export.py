@@ -163,7 +163,7 @@ def export(
         raise ConfigError(f"--out {out} is the weights file itself", "give the new file another name")
     source = open_source(weights, model, quiet)
     if form in networks:
-        from featherface_core.export.export import export as run
+        from featherface_core.exporting.export import export as run
 
         config = ExportConfig(
             dynamic,

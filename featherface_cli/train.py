@@ -310,8 +310,7 @@ def distill(
 def _teacher_file(teacher: str, given: str | None, data: "DataNames") -> Path | None:
     """The file behind --teacher-weights; None where the teacher is to be trained first."""
     from featherface_core.data.sets import is_synthetic
-    from featherface_core.models.checkpoint import shipped_weights
-    from featherface_core.models.variants import resolve_model
+    from featherface_core.models.variants import resolve_model, shipped_weights
 
     if given is not None:
         return None if given == "train" else Path(given)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from featherface_core.detect.detector import OnnxDetector, TorchDetector
     from featherface_core.detect.openvino import OpenVinoDetector
     from featherface_core.detect.second_look import SecondLook
-    from featherface_core.export.export import export
+    from featherface_core.exporting.export import export
     from featherface_core.models.checkpoint import load_model, load_weights, save_weights
     from featherface_core.models.variants import VARIANTS, build_model
     from featherface_core.pictures import read_picture
@@ -26,7 +26,7 @@ _HOMES = {
     "TorchDetector": "featherface_core.detect.detector",
     "VARIANTS": "featherface_core.models.variants",
     "build_model": "featherface_core.models.variants",
-    "export": "featherface_core.export.export",
+    "export": "featherface_core.exporting.export",
     "load_model": "featherface_core.models.checkpoint",
     "load_weights": "featherface_core.models.checkpoint",
     "read_picture": "featherface_core.pictures",

@@ -1,4 +1,4 @@
-"""Every failure a user can meet: one line that names the value and the place, and one hint with the fix."""
+"""Every failure a user can meet: one line that names the value and the place, and one hint with the fix; their words."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches

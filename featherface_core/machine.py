@@ -1,4 +1,4 @@
-"""What a run ran on, for those who read its figures later."""
+"""What a run ran on, for those who read its figures later, and packages that are imported only where they are used."""
 
 import os
 import platform

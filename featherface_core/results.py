@@ -165,7 +165,7 @@ class SizeCheck:
 class ExportReport:
     """What was written, and its proof.
 
-    rewrites: what made the network faster (export.rewrites). seconds: export without, and with, the checks. package: the
+    rewrites: what made the network faster (exporting.rewrites). seconds: export without, and with, the checks. package: the
     deployment folder. post: the thresholds of a file with post-processing.
     """
 

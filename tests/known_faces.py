@@ -9,9 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from featherface_core.boxes import count_anchors
 from featherface_core.config import PostprocessConfig
 from featherface_core.detect.detector import default_constants
-from featherface_core.export.export import describe
-from featherface_core.export.graph import describe_in
-from featherface_core.export.postprocess import add_postprocess
+from featherface_core.exporting.export import describe
+from featherface_core.exporting.graph import describe_in
+from featherface_core.exporting.postprocess import add_postprocess
 from featherface_core.models.variants import build_model
 
 CANVAS = (64, 96)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from featherface_core.boxes import STRIDES
 from featherface_core.detect.detector import METADATA_KEY, OUTPUTS
-from featherface_core.export.export import describe
+from featherface_core.exporting.export import describe
 from featherface_core.models.variants import build_model
 
 CHANNELS, VALUES = 8, (4, 2, 10)

@@ -195,9 +195,10 @@ def test_params_of_a_rectangle_lie_between_its_squares() -> None:
 @pytest.mark.slow
 def test_an_exported_file_costs_what_params_says(tmp_path: Path) -> None:
     """As it is written; what an export's rewrites do to its MACs is theirs."""
-    from featherface_core.export.export import describe
-    from featherface_core.export.graph import make_graph
-    from featherface_core.models.checkpoint import load_model, shipped_weights
+    from featherface_core.exporting.export import describe
+    from featherface_core.exporting.graph import make_graph
+    from featherface_core.models.checkpoint import load_model
+    from featherface_core.models.variants import shipped_weights
 
     model = load_model(str(shipped_weights(VARIANTS["v1"])))
     graph = make_graph(model, ExportConfig(False, (64, 96), optimise=False), describe(model, "v1"))

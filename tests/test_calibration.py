@@ -157,8 +157,8 @@ def test_afterwards_scores_are_the_shares_that_are_right(monkeypatch: pytest.Mon
 
 def _too_sure() -> FeatherFace:
     """The v1 that ships, too sure of everything."""
-    from featherface_core.models.checkpoint import load_model, shipped_weights
-    from featherface_core.models.variants import VARIANTS
+    from featherface_core.models.checkpoint import load_model
+    from featherface_core.models.variants import VARIANTS, shipped_weights
 
     path = shipped_weights(VARIANTS["v1"])
     assert isinstance(path, Path)

@@ -44,7 +44,7 @@ def test_the_official_figures_of_predictions(reference: Path, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def onnx_original(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from featherface_core.config import ExportConfig
-    from featherface_core.export.export import export
+    from featherface_core.exporting.export import export
     from featherface_core.models.checkpoint import load_weights
 
     path = tmp_path_factory.mktemp("onnx") / "v1_original.onnx"

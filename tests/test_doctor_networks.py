@@ -76,7 +76,7 @@ def test_the_weights_that_ship_find_the_face():
 @pytest.mark.usefixtures("imports_well")
 def test_shipped_weights_that_are_lost_or_find_nothing(tmp_path, monkeypatch):
     from featherface_core import VARIANTS, build_model, save_weights
-    from featherface_core.models import checkpoint as shipped
+    from featherface_core.models import variants as shipped
 
     monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
     (finding,) = doctor.run_doctor(only=["shipped"]).findings
@@ -94,7 +94,7 @@ def test_shipped_weights_that_are_lost_or_find_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("imports_well")
 def test_an_export_that_differs_is_a_failure_with_its_sizes(monkeypatch):
-    import featherface_core.export.export as module
+    import featherface_core.exporting.export as module
     from featherface_core.errors import ExportError
 
     def refuse(*arguments: object) -> None:

@@ -11,7 +11,7 @@ import torch
 from conftest import GOLDEN, GOLDEN_ROUNDING, SIZES, difference, golden_input, golden_outputs, noise, randomise
 from onnx import TensorProto, helper, numpy_helper
 
-import featherface_core.export.export as export_module
+import featherface_core.exporting.export as export_module
 from featherface_core.boxes import count_anchors
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import (
@@ -23,7 +23,7 @@ from featherface_core.detect.detector import (
     default_constants,
 )
 from featherface_core.errors import ConfigError, ExportError, WeightsError
-from featherface_core.export.export import export
+from featherface_core.exporting.export import export
 from featherface_core.models.checkpoint import load_model, load_weights
 from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.featherface import FeatherFace

@@ -21,11 +21,11 @@ from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector, TorchDetector
 from featherface_core.detect.open import open_exported
 from featherface_core.errors import ExportError
-from featherface_core.export import export as export_module
-from featherface_core.export.export import export
-from featherface_core.models.checkpoint import load_model, shipped_weights
+from featherface_core.exporting import export as export_module
+from featherface_core.exporting.export import export
+from featherface_core.models.checkpoint import load_model
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.models.variants import VARIANTS, build_model
+from featherface_core.models.variants import VARIANTS, build_model, shipped_weights
 from featherface_core.pictures import read_picture
 from featherface_core.results import Detections, SizeCheck
 

@@ -377,8 +377,8 @@ def test_dot_products_of_int8_are_told_by_the_processor(
 
 @pytest.mark.slow
 def test_shipped_weights_in_int8_find_the_astronaut(tmp_path: Path) -> None:
-    from featherface_core.models.checkpoint import load_weights, shipped_weights
-    from featherface_core.models.variants import resolve_model
+    from featherface_core.models.checkpoint import load_weights
+    from featherface_core.models.variants import resolve_model, shipped_weights
 
     portrait = read_picture(PORTRAIT)
     pieces = tmp_path / "pieces"

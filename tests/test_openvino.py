@@ -15,8 +15,8 @@ from featherface_core.detect.detector import TorchDetector
 from featherface_core.detect.open import open_exported
 from featherface_core.detect.openvino import OpenVinoNetwork, has_other_choice
 from featherface_core.errors import ExportError, WeightsError
-from featherface_core.export import export as export_module
-from featherface_core.export.export import export
+from featherface_core.exporting import export as export_module
+from featherface_core.exporting.export import export
 from featherface_core.machine import flags
 from featherface_core.models.variants import build_model
 from featherface_core.pictures import PORTRAIT, prepare, read_picture

@@ -9,8 +9,8 @@ from conftest import randomise
 from onnx import numpy_helper
 
 from featherface_core.config import ExportConfig
-from featherface_core.export.export import describe, export
-from featherface_core.export.graph import make_graph
+from featherface_core.exporting.export import describe, export
+from featherface_core.exporting.graph import make_graph
 from featherface_core.models.deform import DeformConv2d
 from featherface_core.models.variants import build_model
 

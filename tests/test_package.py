@@ -18,8 +18,8 @@ from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import OnnxDetector
 from featherface_core.doctor.packages import declared
 from featherface_core.errors import ExportError
-from featherface_core.export.export import export
-from featherface_core.export.package import check_folder, usage_example, write_package
+from featherface_core.exporting.export import export
+from featherface_core.exporting.package import check_folder, usage_example, write_package
 from featherface_core.models.checkpoint import load_weights
 from featherface_core.models.variants import build_model
 from featherface_core.pictures import read_picture
@@ -229,7 +229,7 @@ def test_a_folder_that_will_be_refused_is_refused_before_the_export(
     def traced(*_: object) -> None:
         raise AssertionError("the export had begun: its quarter of a minute would be lost, and its file left behind")
 
-    monkeypatch.setattr("featherface_core.export.export.make_graph", traced)
+    monkeypatch.setattr("featherface_core.exporting.export.make_graph", traced)
     with pytest.raises(ExportError, match="home"):
         export(build_model("v2", device="meta"), tmp_path / "a.onnx", package=tmp_path / "home")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]

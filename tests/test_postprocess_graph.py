@@ -15,9 +15,9 @@ from onnx import TensorProto, helper
 from featherface_core import boxes
 from featherface_core.config import PostprocessConfig
 from featherface_core.detect.detector import FACES, OUTPUTS, THRESHOLDS, by_picture, default_constants, thresholds
-from featherface_core.export.graph import describe_in
-from featherface_core.export.openvino_ir import save_openvino
-from featherface_core.export.postprocess import add_postprocess
+from featherface_core.exporting.graph import describe_in
+from featherface_core.exporting.openvino_ir import save_openvino
+from featherface_core.exporting.postprocess import add_postprocess
 
 Arrays = tuple[np.ndarray, ...]
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]

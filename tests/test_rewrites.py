@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from featherface_core.config import AttentionConfig, ExportConfig, ModelConfig
-from featherface_core.export.rewrites import REWRITES, SampleInput, SampleMaps, chosen, rewritten
+from featherface_core.exporting.rewrites import REWRITES, SampleInput, SampleMaps, chosen, rewritten
 from featherface_core.models.attention import SpatialGate
 from featherface_core.models.blocks import ChannelShuffle
 from featherface_core.models.context import SSH

@@ -16,9 +16,9 @@ from featherface_core.bench.children import measure_alone
 from featherface_core.bench.config import Setting, Source
 from featherface_core.config import ExportConfig
 from featherface_core.errors import WeightsError
-from featherface_core.export.export import export
-from featherface_core.models.checkpoint import DEFAULT, SHIPPED, load_weights, shipped_card, shipped_weights
-from featherface_core.models.variants import VARIANTS
+from featherface_core.exporting.export import export
+from featherface_core.models.checkpoint import load_weights
+from featherface_core.models.variants import DEFAULT, SHIPPED, VARIANTS, shipped_card, shipped_weights
 from featherface_core.pictures import PORTRAIT
 
 BYTES = {"v1": 2_100_000, "v2": 1_200_000}

@@ -12,9 +12,9 @@ from small_runs import DATA, recipe, silent
 from featherface_core.config import with_values
 from featherface_core.errors import ConfigError
 from featherface_core.events import Note, RunListener
-from featherface_core.models.checkpoint import load_model, shipped_weights
+from featherface_core.models.checkpoint import load_model
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.models.variants import build_model, resolve_model
+from featherface_core.models.variants import build_model, resolve_model, shipped_weights
 from featherface_core.recipe import Recipe
 from featherface_core.training import onnx_teacher as module
 from featherface_core.training.onnx_teacher import RuntimeTeacher, make_teacher

@@ -1,4 +1,4 @@
-"""Models that are to run in onnxruntime, as temporary ONNX files."""
+"""``featherface bench``: open the candidates, run them in turns, and say what each takes."""
 
 import os
 import sys
@@ -35,8 +35,8 @@ def export_into(folder: Path, source: Source, config: BenchConfig) -> Source:
     """
     from featherface_core.bench.torch_candidate import network_of
     from featherface_core.config import ExportConfig
-    from featherface_core.export.export import describe
-    from featherface_core.export.graph import make_graph
+    from featherface_core.exporting.export import describe
+    from featherface_core.exporting.graph import make_graph
 
     provider_of(config.device)  # before the work, not after it
     model, _ = network_of(source)

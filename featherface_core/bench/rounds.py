@@ -1,4 +1,4 @@
-"""Running candidates in turns: A B C, A B C, ... so that whatever else the machine does falls on all of them."""
+"""Running candidates in turns, so that whatever else the machine does falls on all of them, and the figures of the rounds."""
 
 import gc
 import time

@@ -14,9 +14,9 @@ from featherface_core.config import ModelConfig, PostprocessConfig, with_values
 from featherface_core.detect.detector import Detector, TorchDetector
 from featherface_core.detect.openvino import OpenVinoDetector
 from featherface_core.errors import ConfigError
-from featherface_core.models.checkpoint import load_model, shipped_weights
+from featherface_core.models.checkpoint import load_model
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.models.variants import build_model, resolve_model
+from featherface_core.models.variants import build_model, resolve_model, shipped_weights
 from featherface_core.pictures import Picture, fill
 from featherface_core.results import Floats
 

@@ -1,4 +1,4 @@
-"""Labelled pictures on disk: which of them exist, how they are read, and how a folder is split into train and val."""
+"""From what a person names as ``--data`` to the pictures to train on and those for validation: found, read, joined, split."""
 
 import os
 import zlib

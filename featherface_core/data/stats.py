@@ -1,4 +1,4 @@
-"""How many faces a data set has, how large they are, and how they are spread over its pictures."""
+"""How many faces a data set has, their sizes, how they are spread over its pictures; as numbers and as histograms."""
 
 import time
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 METADATA_KEY = "featherface"
 METADATA_SCHEMA = 1
 OUTPUTS = ("bbox_regressions", "classifications", "landmarks")  # of exported files
-FACES = ("boxes", "scores", "landmarks", "pictures")  # of exported files with post-processing: export.postprocess
+FACES = ("boxes", "scores", "landmarks", "pictures")  # of exported files with post-processing: exporting.postprocess
 THRESHOLDS = ("score_threshold", "nms_iou", "top_k")  # their inputs besides the pictures; a user may leave them out
 
 # for each picture of a batch three arrays: a network's raw outputs, or the faces of a file with post-processing
@@ -152,7 +152,7 @@ class TorchDetector(Detector):
 
 
 class ExportedNetwork(Network, Protocol):
-    """The forward pass of a file of ours. description: what the file says of itself, see ``export.export.describe``."""
+    """The forward pass of a file of ours. description: what the file says of itself, see ``exporting.export.describe``."""
 
     description: dict[str, Any]
 

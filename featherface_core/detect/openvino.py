@@ -84,7 +84,7 @@ class OpenVinoDetector(ExportedDetector):
     """
 
     backend = "openvino"
-    channels_last = True  # the file's own layout: see export.openvino_ir
+    channels_last = True  # the file's own layout: see exporting.openvino_ir
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
         super().__init__(OpenVinoNetwork(path, threads))

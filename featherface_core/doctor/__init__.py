@@ -10,13 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from featherface_core import __version__
-from featherface_core.doctor import packages
-from featherface_core.doctor import system as machine
-from featherface_core.doctor import toolkit as data_checks
-from featherface_core.doctor import toolkit as export
-from featherface_core.doctor import toolkit as models
-from featherface_core.doctor import toolkit as weights
-from featherface_core.doctor import training_run as run_checks
+from featherface_core.doctor import packages, system, toolkit, training_run
 from featherface_core.doctor.finding import Check, DoctorOptions
 from featherface_core.errors import ConfigError, FeatherFaceError, did_you_mean
 from featherface_core.events import Listener, Progress, ignore
@@ -27,13 +21,13 @@ _DETECT = ("torch", "numpy", "cv2")
 
 # A new check is a function (DoctorOptions) -> Finding or list of them, and one line here; a new group is a new name.
 CHECKS: tuple[Check, ...] = (
-    Check("machine", "python", machine.python),
-    Check("machine", "system", machine.system),
-    Check("machine", "cpu", machine.cpu),
-    Check("machine", "cores", machine.cores, tries=("torch",)),
-    Check("machine", "memory", machine.memory),
-    Check("machine", "disk", machine.disk),
-    Check("machine", "writable", machine.writable),
+    Check("machine", "python", system.python),
+    Check("machine", "system", system.system),
+    Check("machine", "cpu", system.cpu),
+    Check("machine", "cores", system.cores, tries=("torch",)),
+    Check("machine", "memory", system.memory),
+    Check("machine", "disk", system.disk),
+    Check("machine", "writable", system.writable),
     Check("packages", "requirements", packages.requirements),
     *(
         Check("packages", name, partial(packages.required, name), tries=(packages.module_of(name),))
@@ -43,24 +37,24 @@ CHECKS: tuple[Check, ...] = (
     Check("packages", "optional", packages.optional),
     Check("packages", "providers", packages.providers, needs=("onnxruntime",)),
     Check("packages", "cuda", packages.cuda, needs=("torch",)),
-    *(Check("models", name, partial(models.variant, name), needs=("torch",)) for name in VARIANTS),
-    Check("weights", "shipped", weights.shipped, needs=(*_DETECT, "safetensors", "pydantic")),
-    Check("weights", "weights", weights.weights, needs=(*_DETECT, "safetensors", "pydantic")),
-    Check("export", "export", export.export, needs=(*_DETECT, "onnx", "onnxscript", "onnxruntime")),
+    *(Check("models", name, partial(toolkit.variant, name), needs=("torch",)) for name in VARIANTS),
+    Check("weights", "shipped", toolkit.shipped, needs=(*_DETECT, "safetensors", "pydantic")),
+    Check("weights", "weights", toolkit.weights, needs=(*_DETECT, "safetensors", "pydantic")),
+    Check("export", "export", toolkit.export, needs=(*_DETECT, "onnx", "onnxscript", "onnxruntime")),
 )
 # Part of the report where their folder is named: most looks at a machine have neither data nor a run.
 CHECKS_ON_REQUEST: tuple[Check, ...] = (
-    Check("data", "data", data_checks.data, needs=("numpy", "cv2")),
-    Check("run", "metrics", run_checks.metrics),
-    Check("run", "config", run_checks.config, needs=("yaml",)),
-    Check("run", "finished", run_checks.finished),
-    Check("run", "gradients", run_checks.gradients),
-    Check("run", "non-finite", run_checks.non_finite),
-    Check("run", "learning-rate", run_checks.learning_rate),
-    Check("run", "loss-spikes", run_checks.loss_spikes),
-    Check("run", "falling", run_checks.falling),
-    Check("run", "overfitting", run_checks.overfitting),
-    Check("run", "alpha", run_checks.alpha),
+    Check("data", "data", toolkit.data, needs=("numpy", "cv2")),
+    Check("run", "metrics", training_run.metrics),
+    Check("run", "config", training_run.config, needs=("yaml",)),
+    Check("run", "finished", training_run.finished),
+    Check("run", "gradients", training_run.gradients),
+    Check("run", "non-finite", training_run.non_finite),
+    Check("run", "learning-rate", training_run.learning_rate),
+    Check("run", "loss-spikes", training_run.loss_spikes),
+    Check("run", "falling", training_run.falling),
+    Check("run", "overfitting", training_run.overfitting),
+    Check("run", "alpha", training_run.alpha),
 )
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(check.group for check in CHECKS))
 

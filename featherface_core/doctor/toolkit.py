@@ -67,8 +67,7 @@ FEW = 10  # faces; the portrait shows one, and an untrained network "finds" hund
 
 def shipped(options: DoctorOptions) -> list[Finding]:
     """The weights that ship. Raises WeightsError for a file that cannot be used."""
-    from featherface_core.models.checkpoint import SHIPPED, shipped_weights
-    from featherface_core.models.variants import VARIANTS
+    from featherface_core.models.variants import SHIPPED, VARIANTS, shipped_weights
 
     findings = []
     for name in SHIPPED:
@@ -116,7 +115,7 @@ SIZES = ((64, 64), (97, 65))  # pixels; an odd one is where padding goes wrong
 
 def export(options: DoctorOptions) -> Finding:
     """Export v2 with seeded weights and compare it with PyTorch. Raises ExportError where they differ."""
-    from featherface_core.export.export import export as export_model
+    from featherface_core.exporting.export import export as export_model
     from featherface_core.models.variants import build_model
 
     with tempfile.TemporaryDirectory(prefix="featherface-doctor-") as folder:

@@ -1,4 +1,4 @@
-"""What ``featherface eval`` was asked for; a run's folder keeps it, so that the run can go on."""
+"""What ``featherface eval`` was asked for, and the protocol: resize rule, scales, flips and thresholds."""
 
 import re
 from dataclasses import asdict, dataclass

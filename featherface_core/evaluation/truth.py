@@ -1,4 +1,4 @@
-"""The faces that detections are held against, of all pictures in flat arrays: what makes the evaluation vectorised."""
+"""The faces that detections are held against, in flat arrays; and the official ground truth of WIDER FACE."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

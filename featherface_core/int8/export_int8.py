@@ -16,8 +16,8 @@ from featherface_core.detect.session import import_onnxruntime
 from featherface_core.errors import ExportError
 from featherface_core.evaluation.dataset import spread
 from featherface_core.events import Listener, Progress, ignore
-from featherface_core.export.export import export
-from featherface_core.export.verify import check_file
+from featherface_core.exporting.export import export
+from featherface_core.exporting.verify import check_file
 from featherface_core.files import replacing
 from featherface_core.int8.calibration import Pictures, find_pictures, measure_ranges, network_input
 from featherface_core.int8.config import Int8Config
@@ -48,7 +48,7 @@ def export_int8(
     on_event: Listener = ignore,
     named: str = "weights in memory",
 ) -> Int8Report:
-    """Export a network as ``export.export.export`` does, proof included, and quantise that.
+    """Export a network as ``exporting.export.export`` does, proof included, and quantise that.
 
     Raises as ``quantise`` and ``export`` do.
     """

@@ -19,7 +19,7 @@ from featherface_core.errors import ConfigError, WeightsError, did_you_mean, fir
 from featherface_core.files import replacing
 from featherface_core.models import upstream
 from featherface_core.models.narrow import can_narrow, narrow
-from featherface_core.models.variants import VARIANTS, build_model
+from featherface_core.models.variants import SHIPPED, VARIANTS, build_model, find_weights
 from featherface_core.results import ConversionReport
 
 if TYPE_CHECKING:
@@ -374,32 +374,3 @@ def _counter() -> Tensor:
 
 def _architecture(config: ModelConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(config).items() if key != "name"}
-
-
-SHIPPED = ("v1", "v2")
-DEFAULT = "v2"  # the variant where nothing is named
-_FOLDER = Path(__file__).parent / "weights"
-
-
-def shipped_weights(config: ModelConfig) -> Path | None:
-    """The file with the trained weights of a variant, None where none ship. A variant changed by the user has none."""
-    from featherface_core.models.variants import VARIANTS
-
-    return (
-        _FOLDER / f"{config.name}.safetensors" if config.name in SHIPPED and config == VARIANTS[config.name] else None
-    )
-
-
-def find_weights(name: str | Path) -> Path:
-    """The file ``name``, or where there is none, the weights that ship under that name (SHIPPED); else ``name`` as it is.
-
-    >>> find_weights("v2").name, find_weights("mine.safetensors").name
-    ('v2.safetensors', 'mine.safetensors')
-    """
-    path = Path(name)
-    return path if path.is_file() or str(name) not in SHIPPED else _FOLDER / f"{name}.safetensors"
-
-
-def shipped_card(name: str) -> Path:
-    """The card of the weights of a variant in SHIPPED: data and its terms, training, figures with their protocol, limits."""
-    return _FOLDER / f"{name}.md"

@@ -9,8 +9,8 @@ from featherface_core.detect.detector import OUTPUTS
 from featherface_core.detect.session import open_graph, session_options
 from featherface_core.errors import ConfigError, ExportError, first_line
 from featherface_core.events import Note, RunListener
-from featherface_core.export.graph import INPUT, trace
-from featherface_core.export.rewrites import REWRITES, rewritten
+from featherface_core.exporting.graph import INPUT, trace
+from featherface_core.exporting.rewrites import REWRITES, rewritten
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.recipe import Recipe
 from featherface_core.training.device import autocast_type

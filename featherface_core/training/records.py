@@ -1,4 +1,9 @@
-"""The file metrics.jsonl of a run folder: one JSON object an epoch. Imports no torch."""
+"""A run's folder: what is in it, and reading and writing it so that a kill at any moment leaves it usable.
+
+config.yaml (the recipe as resolved, data and command), env.json (machine and versions), metrics.jsonl (one line an epoch),
+last.pt (all that a resume needs), best.safetensors (averaged weights of the best validation), report.json (when
+finished), samples/ (what the network was shown). Loads torch for checkpoints alone.
+"""
 
 import io
 import json
@@ -6,15 +11,16 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from featherface_core.config import load_yaml, with_values
 from featherface_core.errors import ConfigError, DataError, WeightsError, first_sentence
 from featherface_core.files import comment, existing_folder, fresh_folder, replacing, write_text
 from featherface_core.machine import machine_facts
 from featherface_core.recipe import Recipe, ValidationConfig, as_mapping
+
+if TYPE_CHECKING:
+    import torch
 
 METRICS = "metrics.jsonl"
 
@@ -150,8 +156,10 @@ class RunFolder:
         recipe = with_values(base, stored, str(self.config))
         return recipe, mapping
 
-    def write_environment(self, device: torch.device, world: int) -> None:
+    def write_environment(self, device: "torch.device", world: int) -> None:
         """Keep what the run ran on."""
+        import torch
+
         facts = machine_facts() | {
             "torch": torch.__version__,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -164,6 +172,8 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, whole or not at all: until the new one is on the disk, the old one stays."""
+        import torch
+
         stream = io.BytesIO()
         torch.save({"schema": CHECKPOINT_SCHEMA, **state}, stream)
         with replacing(self.last, WeightsError) as temporary:
@@ -173,6 +183,8 @@ class RunFolder:
         """The last checkpoint, None if the run was stopped before its first. Raises WeightsError for a damaged one."""
         if not self.last.is_file():
             return None
+        import torch
+
         try:
             state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
         except Exception as problem:  # torch raises whatever its unpickler meets

@@ -1,4 +1,4 @@
-"""What the readers of text labels share: lines of numbers with their places, and faces from rows of numbers."""
+"""What the formats share: lines of numbers with their places, faces from rows of numbers, and names to write under."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence

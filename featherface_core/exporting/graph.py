@@ -15,7 +15,7 @@ from featherface_core.boxes import count_anchors
 from featherface_core.config import ExportConfig
 from featherface_core.detect.detector import METADATA_KEY, OUTPUTS
 from featherface_core.errors import ExportError, first_line
-from featherface_core.export.rewrites import chosen, decompose_deformables, rewritten
+from featherface_core.exporting.rewrites import chosen, decompose_deformables, rewritten
 from featherface_core.models import blocks, deform  # noqa: F401 (they register the two operators)
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.version import __version__

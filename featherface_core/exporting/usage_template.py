@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from featherface_core.export.usage_network import find_faces
+from featherface_core.exporting.usage_network import find_faces
 from featherface_core.pictures import prepare
 
 HERE = Path(__file__).parent

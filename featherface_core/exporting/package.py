@@ -12,7 +12,7 @@ from featherface_core import boxes, pictures
 from featherface_core.config import MIN_SIZE, UNTRAINED
 from featherface_core.detect.detector import THRESHOLDS, holds_postprocess
 from featherface_core.errors import ExportError
-from featherface_core.export import usage_faces, usage_network, usage_template
+from featherface_core.exporting import usage_faces, usage_network, usage_template
 from featherface_core.files import make_folder
 from featherface_core.results import ExportReport
 from featherface_core.version import __version__

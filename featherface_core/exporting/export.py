@@ -13,12 +13,12 @@ from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import FACES, METADATA_SCHEMA, OUTPUTS, default_constants
 from featherface_core.errors import ExportError
 from featherface_core.events import Listener, Progress, ignore
-from featherface_core.export.graph import describe_in, make_graph
-from featherface_core.export.openvino_ir import save_openvino
-from featherface_core.export.package import check_folder, write_package
-from featherface_core.export.postprocess import add_postprocess
-from featherface_core.export.rewrites import chosen
-from featherface_core.export.verify import verify
+from featherface_core.exporting.graph import describe_in, make_graph
+from featherface_core.exporting.openvino_ir import save_openvino
+from featherface_core.exporting.package import check_folder, write_package
+from featherface_core.exporting.postprocess import add_postprocess
+from featherface_core.exporting.rewrites import chosen
+from featherface_core.exporting.verify import verify
 from featherface_core.files import replacing
 from featherface_core.models.checkpoint import Weights, model_of, save_weights
 from featherface_core.models.featherface import FeatherFace
