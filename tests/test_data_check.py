@@ -137,7 +137,7 @@ def test_check_of_a_label_without_faces(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_the_readers_has_a_fix(tmp_path: Path) -> None:
-    source = "".join(path.read_text() for path in Path(cli.__file__).parents[1].glob("featherface_core/data/*.py"))
+    source = "".join(path.read_text() for path in Path(cli.__file__).parents[1].glob("featherface_core/data/**/*.py"))
     import re
 
     kinds = set(re.findall(r'(?:Problem|each)\(\s*"([a-z-]+)"', source))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from spotter import Spotter, detector, one_face, run, save
 
 from featherface_core.config import DetectConfig
+from featherface_core.detect import detect_files as module
 from featherface_core.detect.detect_files import detect_files
-from featherface_core.detect.detector import detect_files as module
 
 
 def test_a_batch_finds_what_single_pictures_do_in_their_order(tmp_path: Path) -> None:

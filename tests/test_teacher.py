@@ -120,17 +120,18 @@ def test_it_needs_a_cpu() -> None:
     assert type(make_teacher(elsewhere, _recipe("auto"), 1_000_000, silent)) is Teacher
 
 
-def test_it_is_told_how_many_pictures_it_will_look_at(tmp_path: Path) -> None:
+def test_it_is_told_how_many_pictures_it_will_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def make(model: FeatherFace, made: Recipe, pictures: int, on_event: RunListener) -> Teacher:
         asked.append(pictures)
         return Teacher(model)
 
+    monkeypatch.setattr(module, "make_teacher", make)
     weights = shipped_weights(resolve_model("v2"))
     for repeats in (1, 2):
         where = Where(tmp_path / str(repeats))
-        distill(recipe(epochs=2, repeats=repeats), DATA, None, "v2", weights, False, 0, where, silent, make)
+        distill(recipe(epochs=2, repeats=repeats), DATA, None, "v2", weights, False, 0, where, silent)
     # 2 epochs of 16 pictures
     assert asked == [32, 16]
 
