@@ -11,9 +11,10 @@ import pytest
 import typer
 
 from featherface_cli.app import UsageError, app
+from featherface_core import __version__
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GROUP = typer.main.get_command(app)
 FENCE = re.compile(r"^```([a-z]*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -107,6 +108,11 @@ featherface bogus
     assert "--colour" in problem(found[0])
     assert "--modell" in problem(found[4])
     assert "parms" in problem(found[5])
+
+
+def test_the_changelog_has_a_dated_entry_for_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d{{2}}-\d{{2}}$", changelog, re.MULTILINE)
 
 
 def test_every_command_is_in_the_readme() -> None:

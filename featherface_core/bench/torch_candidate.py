@@ -65,7 +65,7 @@ class TorchCandidate:
         return self._detector.network.run(self.pixels)
 
     def cost(self) -> Cost:
-        """From shapes alone: no numbers are computed."""
+        """From shapes only: no values are computed."""
         from featherface_core.models.params import count
 
         total = count(self.config, self.height, self.width)
@@ -73,7 +73,7 @@ class TorchCandidate:
         return Cost(total.parameters, total.macs + total.deformable_macs, moved)
 
     def detector(self) -> Detector | None:
-        """Its own."""
+        """As ``Candidate.detector``."""
         return self._detector
 
     def nodes(self) -> tuple[NodeTime, ...]:
@@ -82,7 +82,7 @@ class TorchCandidate:
 
 
 def network_of(source: Source) -> tuple[FeatherFace, str]:
-    """The network of a source, and what is to be said of it. Raises ConfigError, WeightsError."""
+    """The network of a source, and a remark for the report. Raises ConfigError, WeightsError."""
     if source.weights:
         return load_model(source.weights), ""
     config = resolve_model(source.model)
@@ -116,7 +116,7 @@ class OpenVinoCandidate:
         return self._detector.forward(self.pixels, PostprocessConfig())
 
     def cost(self) -> Cost:
-        """Of the network as trained, from shapes alone; what OpenVINO moves in memory is its own business."""
+        """Of the network as trained, from shapes only; OpenVINO's memory traffic is not known."""
         from featherface_core.models.params import count
 
         config = with_values(ModelConfig(), self._detector.description["model"], self.path)
@@ -124,7 +124,7 @@ class OpenVinoCandidate:
         return Cost(total.parameters, total.macs + total.deformable_macs, None)
 
     def detector(self) -> Detector | None:
-        """Its own."""
+        """As ``Candidate.detector``."""
         return self._detector
 
     def nodes(self) -> tuple[NodeTime, ...]:

@@ -18,7 +18,7 @@ from featherface_core.files import make_folder, replacing
 from featherface_core.pictures import draw, write_picture
 from featherface_core.results import SCHEMA, Detections, DetectReport, Floats, PictureResult
 
-LOOKAHEAD = 4  # batches of frames read before one runs, so that pictures of equal shape meet
+LOOKAHEAD = 4  # batches of frames read before one runs, so that pictures of equal shape are batched
 MOST_WAITING = 256 * 2**20  # bytes of prepared pictures that may wait: huge ones run alone whatever the batch
 
 
@@ -34,8 +34,8 @@ def detect_files(
 
     out: folder for NAME_faces.EXT pictures, NAME_faces.mp4 videos and detections.jsonl, left out where a folder to search
     holds it; None writes nothing. on_result: called with each result as it comes, in order. A broken picture gives a result
-    with ``problem``; the rest go on. An interruption (Ctrl-C) ends the run with all that was found so far. Raises DataError
-    for a path that is not there or a folder that cannot be written to.
+    with ``problem``; the others are processed. An interruption (Ctrl-C) ends the run with all that was found so far. Raises
+    DataError for a path that is not there or a folder that cannot be written to.
     """
     start = time.perf_counter()
     sources = find_sources(paths, out)

@@ -1,4 +1,4 @@
-"""An exported file and the runtime that its suffix stands for."""
+"""Opening exported files: their suffix names the runtime."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def weights_of(path: Path) -> Path:
 
 
 def open_exported(path: Path, threads: int = 0) -> ExportedDetector:
-    """The detector of an exported file: .xml through OpenVINO, anything else through onnxruntime.
+    """The detector of an exported file: .xml in OpenVINO, anything else in onnxruntime.
 
     threads: CPU threads, 0 for the runtime's choice. Raises WeightsError, MissingPackageError.
     """

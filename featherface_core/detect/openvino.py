@@ -1,4 +1,4 @@
-"""Detection through OpenVINO (the extra ``openvino``), with a file of ours. Loads no torch and no onnxruntime."""
+"""Detection in OpenVINO (the extra ``openvino``), with an exported file. Loads no torch and no onnxruntime."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Sequence
@@ -35,19 +35,19 @@ def has_other_choice(flags: Collection[str]) -> bool:
 
 
 def prefer_kernels(xml: bytes, flags: Collection[str]) -> bytes:
-    """A network's .xml with the kernels named that are fastest on a processor with these flags; ``xml`` itself where
-    OpenVINO's own choice is, or where it cannot be read.
+    """A network's .xml with the names of the kernels that are fastest on a processor with these flags; ``xml`` itself where
+    OpenVINO's own choice is as fast, or where it cannot be read.
 
     There OpenVINO 2026.4 runs convolutions by matrix kernels ("brgconv") throughout. Older kernels of
     its own are faster for depthwise layers, for 1x1 layers between them, since both then keep one layout, and for the one
-    output channel of a spatial gate. docs/performance.md has by how much.
+    output channel of a spatial gate. docs/performance.md has the gain.
     """
     if not has_other_choice(flags):
         return xml
     try:
         network = ET.fromstring(xml)
     except ET.ParseError:
-        return xml  # OpenVINO says what is wrong with it
+        return xml  # OpenVINO reports what is wrong with it
     for layer in network.iter("layer"):
         kernel = _kernel(layer)
         if kernel:
@@ -74,7 +74,7 @@ def _kernel(layer: ET.Element) -> str:
 
 
 class OpenVinoDetector(ExportedDetector):
-    """Detection with an OpenVINO file of ours (.xml, its .bin beside it); all constants come from the file.
+    """Detection with an OpenVINO file of this project (.xml, its .bin beside it); all constants come from the file.
 
     Raises WeightsError for a file that is missing, damaged, or not exported by this project, MissingPackageError without
     the openvino package.
@@ -129,7 +129,7 @@ class OpenVinoNetwork:
         return in_parts(lambda part: self._infer({self.input: part}, OUTPUTS), _rows(pixels), self.fixed)
 
     def find(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
-        """As an ExportedNetwork's."""
+        """As ``ExportedNetwork.find``."""
         limits = thresholds(post)
         return by_picture(lambda part: self._infer({self.input: part, **limits}, FACES), _rows(pixels), self.fixed)
 
@@ -148,7 +148,8 @@ def _read(path: Path, known: Collection[str]) -> Any:
 
 
 def _rows(pixels: Floats) -> Floats:
-    """(N, 3, H, W) as (N, H, W, 3): free where they lie so already, as Detector.prepare makes them for this network."""
+    """(N, 3, H, W) as (N, H, W, 3): without a copy where memory has this layout already, as Detector.prepare makes it for this
+    network."""
     return np.ascontiguousarray(np.moveaxis(pixels, 1, 3))
 
 
@@ -161,7 +162,7 @@ def import_openvino() -> Any:
 def core() -> Any:
     """OpenVINO's runtime, one for this process and to its end.
 
-    With 2026.4, a process that has let go of two cores is killed by its next signal, such as that of a child's end (the CPU
+    With 2026.4, a process that has released two cores is killed by its next signal, such as that of a child's end (the CPU
     plugin's signal stack is freed and stays set).
     """
     return import_openvino().Core()
@@ -174,6 +175,6 @@ def _metadata(model: Any) -> dict[str, str]:
 
 
 def reason(problem: RuntimeError) -> str:
-    """What OpenVINO says: the last line, for it begins with the places in its own source."""
+    """The message of an OpenVINO error: its last line; the lines before are places in OpenVINO's source."""
     lines = [line for line in str(problem).splitlines() if line.strip()]
     return lines[-1].strip() if lines else first_line(problem)

@@ -1,8 +1,8 @@
-"""Landmarks by a second look: each face is cut out, scaled to where networks place landmarks best, and seen again.
+"""Landmarks by a second look: each face is cropped, scaled to the size at which landmarks are most exact, and run again.
 
-A detector sees a face at the size that it happens to have in the picture, and places its landmarks best at some of these
-sizes. Cascades (MTCNN, https://arxiv.org/abs/1604.02878) look again at each candidate at one size; so does this, for
-landmarks alone, with any detector.
+A detector runs on a face at the size that it has in the picture, and its landmarks are more exact at some sizes. Cascades
+(MTCNN, https://arxiv.org/abs/1604.02878) run each candidate again at one size; this does the same with any detector, for
+landmarks only.
 """
 
 from dataclasses import replace
@@ -18,19 +18,19 @@ from featherface_core.pictures import Picture, resized
 from featherface_core.results import Detections, Floats
 
 FACE = 128  # pixels that a face's side, the square root of its box's area, is scaled to
-ROOM = 2  # sides of a face that a side of the square that is seen is long; the face is in its middle
+ROOM = 2  # side of the cropped square in sides of the face, which is in its middle
 TOGETHER = 16  # faces in one pass: 12 MB of pixels
 SAME_FACE = 0.4  # IoU from which a face of the second look is that of the first
-# the face is known to be there, so low scores will do; a neighbour that overlaps it must not suppress it
+# the face was found already, so low scores are enough; an overlapping neighbour must not suppress it
 _POST = PostprocessConfig(score=0.02, nms=0.6, top_k=0)
 
 
 class SecondLook:
-    """Places landmarks by another look at each face.
+    """Places landmarks by a second forward pass on each face.
 
-    detector: the network that looks, the detecting one or another. name: for people; by default its model and weights.
-    face: pixels that each face's side is scaled to, 16 to 1,024.
-    Raises ConfigError for an exported file of a fixed size other than twice that.
+    detector: the network of the second pass, the detecting one or another. name: for messages and reports; by default its model
+    and weights. face: pixels that each face's side is scaled to, 16 to 1,024. Raises ConfigError for an exported file of a
+    fixed size other than twice that.
 
     >>> from featherface_core import SecondLook, TorchDetector, load_model
     >>> detector = TorchDetector(load_model("v2.safetensors"))  # doctest: +SKIP
@@ -49,7 +49,8 @@ class SecondLook:
         self.name = name or f"{detector.model}, {detector.weights}"
 
     def place(self, picture: Picture, faces: Detections) -> Detections:
-        """The same boxes and scores, with the landmarks that the second look finds; those of a face that it misses stay."""
+        """The same boxes and scores, with the landmarks that the second look finds; those of a face that it misses do not
+        change."""
         landmarks = faces.landmarks.copy()
         seen = _can_be_cut(faces.boxes, max(picture.shape[:2]))
         for start in range(0, len(seen), TOGETHER):

@@ -1,4 +1,4 @@
-"""What a user points ``detect`` at (pictures, folders, globs, videos, cameras) as a stream of frames."""
+"""The inputs of ``detect`` (pictures, folders, globs, videos, cameras) as a stream of frames."""
 
 import glob
 import re
@@ -71,7 +71,7 @@ def find_sources(paths: Sequence[str], out: Path | None = None) -> list[Source]:
 
 
 def count_frames(sources: Sequence[Source]) -> int | None:
-    """How many frames ``read_frames`` will give; None where a video or camera does not say."""
+    """How many frames ``read_frames`` will give; None where a video or camera does not tell."""
     total = 0
     for source in sources:
         if source.kind == "picture":

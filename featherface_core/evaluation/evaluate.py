@@ -1,4 +1,4 @@
-"""``featherface eval``: faces found, measured, and written down in a folder of their own."""
+"""``featherface eval``: find the faces, measure, and write a run folder."""
 
 import json
 import re
@@ -28,10 +28,10 @@ FILES = {"folder": ".", "report": "report.json", "curves_png": "curves.png", "cu
 
 @dataclass(frozen=True)
 class Output:
-    """What is written. folder: of the run, None for the next free one below runs/. force: empty it first. resume: go on in it.
+    """What is written. folder: of the run, None for the next free one below runs/. force: empty it first. resume: continue in it.
 
-    html: gather all in one page. predictions: a folder for the official layout, or None. peers: a YAML file of published results,
-    None for the one that ships. command: as typed, for the report.
+    html: also write one page with everything. predictions: a folder for the official layout, or None. peers: a YAML file of
+    published results, None for the one that ships. command: as typed, for the report.
     """
 
     folder: Path | None = None
@@ -44,7 +44,7 @@ class Output:
 
     @property
     def extras(self) -> Extras:
-        """What a resumed run writes too."""
+        """The outputs that a resumed run writes again."""
         return Extras(self.html, *(str(path.resolve()) if path else "" for path in (self.predictions, self.peers)))
 
 
@@ -58,8 +58,8 @@ def evaluate(
 ) -> EvalReport:
     """Evaluate a detector, or the predictions that ``config`` names, and write the run's folder.
 
-    detector: None for predictions. on_begin: told the folder and the protocol before anything is written. An interruption
-    leaves a folder to resume. Raises ConfigError, DataError.
+    detector: None for predictions. on_begin: told the folder and the protocol before anything is written. An interrupted run
+    can be resumed. Raises ConfigError, DataError.
     """
     start = time.perf_counter()
     task = open_task(config)
@@ -103,6 +103,6 @@ def evaluate(
 
 
 def _name(subject: Subject) -> str:
-    """Of the run's folder: the model's name without what would lead elsewhere."""
+    """Of the run's folder: the model's name without path separators."""
     plain = re.sub(r"[^\w.-]+", "-", subject.model).strip("-.") or "model"
     return f"{plain}-eval"
