@@ -17,7 +17,7 @@ def open_source(weights: str | None, model: str | None, quiet: bool, trained: bo
 
     trained: a variant that no weights ship for is an error, not an untrained network. Raises ConfigError, WeightsError.
     """
-    from featherface_cli.render import note
+    from featherface_cli.screens.console import note
     from featherface_core.models.checkpoint import load_weights
     from featherface_core.models.variants import DEFAULT, SHIPPED, build_model, resolve_model, shipped_weights
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from featherface_core.errors import ConfigError, did_you_mean, first_line
+from featherface_core.errors import ConfigError, ParameterError, did_you_mean, first_line
 
 UNTRAINED = "untrained"  # stands where the weights are named, for a random network
 SAME = "same"  # stands where the network of a second look is named, for the detecting one
@@ -166,6 +166,61 @@ class ExportConfig:
                 check_size("size", side)
         check_range("--opset", self.opset, 19, 23)
         check_choice("--format", self.form, ExportForm)
+
+
+# the endings of each form of export: a network's graph, or its weights alone
+EXPORT_SUFFIXES = {
+    "onnx": (".onnx",),
+    "openvino": (".xml",),
+    "safetensors": (".safetensors",),
+    "pth": (".pth", ".pt", ".tar"),
+}
+OF_A_GRAPH = ("package", "simplify", "plain", "decompose", "with_postprocess", "dynamic", "test_sizes")
+
+
+def check_export(given: Mapping[str, Any]) -> None:
+    """Raise ParameterError for parameters of an export that do not go together.
+
+    given: name and value of what the caller chose, defaults left out: fields of ExportConfig, of which ``form`` is any of
+    EXPORT_SUFFIXES, sizes are texts, and ``plain`` stands for optimise=False; ``with_postprocess`` and the fields of
+    PostprocessConfig; ``package``, ``out`` and ``weights``.
+    """
+    form, dynamic = given.get("form", ExportConfig.form), given.get("dynamic", ExportConfig.dynamic)
+    if "size" in given and dynamic:
+        size = given["size"]
+        raise ParameterError(
+            f"`size` {size} goes with `dynamic=False`; a dynamic file takes every size", "add `dynamic=False`"
+        )
+    if "size" in given and len(parse_sizes(given["size"])) != 1:
+        raise ParameterError(f"`size` {given['size']} is more than one", "a static file has one: 640 or 480x640")
+    if "test_sizes" in given and not dynamic:
+        raise ParameterError(
+            "`test_sizes` does not go with `dynamic=False`, which has one size", "name that one with `size`"
+        )
+    if form not in EXPORT_SUFFIXES:
+        raise ParameterError(f"`form` {form!r} is not known", f"use {', '.join(EXPORT_SUFFIXES)}")
+    graph = form in get_args(ExportForm)
+    if not graph and any(name in given for name in OF_A_GRAPH if not (name == "dynamic" and dynamic)):
+        raise ParameterError(
+            f"`form` {form} converts weights alone",
+            "leave out `package`, `simplify`, `plain`, `decompose`, `with_postprocess`, `dynamic=False` and "
+            "`test_sizes`",
+        )
+    limits = [field.name for field in fields(PostprocessConfig) if field.name in given]
+    if limits and not ("with_postprocess" in given and form == "onnx"):
+        raise ParameterError(
+            f"`{limits[0]}` {given[limits[0]]} is for ONNX files `with_postprocess`, which fall back to it",
+            "leave it out, and give it to detect; or add `with_postprocess`, with `form` onnx",
+        )
+    if form == "openvino" and "package" in given:
+        raise ParameterError("`package` goes with `form` onnx", "leave out `package`, or `form` openvino")
+    out, weights = given.get("out"), given.get("weights")
+    if out is not None and out.suffix.lower() not in EXPORT_SUFFIXES[form]:
+        raise ParameterError(
+            f"`out` {out} does not end as {form} files do", f"use {EXPORT_SUFFIXES[form][0]}, or another `form`"
+        )
+    if out is not None and weights and out.resolve() == Path(weights).resolve():
+        raise ParameterError(f"`out` {out} is the weights file itself", "give the new file another name")
 
 
 def check_size(name: str, side: int) -> None:

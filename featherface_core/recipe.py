@@ -5,12 +5,21 @@ all fill these. A recipe and a seed give the same run again.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from featherface_core.config import MIN_SIZE, check_choice, check_range, check_size, load_yaml, with_values
+from featherface_core.config import (
+    MIN_SIZE,
+    check_choice,
+    check_range,
+    check_size,
+    load_yaml,
+    parse_overrides,
+    with_values,
+)
 from featherface_core.errors import ConfigError
 
 CropKind = Literal["official", "jitter", "face-size", "collage", "mixture", "none"]
@@ -417,6 +426,25 @@ class Recipe:
 def load_recipe(path: Path, base: Recipe | None = None) -> Recipe:
     """The recipe of a YAML file; what it leaves out stays as in ``base``. Raises ConfigError that names the key."""
     return with_values(base or Recipe(), load_yaml(path), str(path))
+
+
+def make_recipe(file: Path, changes: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of ``file``, with ``changes`` and then ``overrides`` on top.
+
+    changes: values by dotted key, such as ``optimiser.lr``; a key of ``stopping`` also switches early stopping on, unless
+    ``stopping.enabled`` is among them. overrides: texts such as ``optimiser.lr=5e-4``. Raises ConfigError that names the key.
+    """
+    if any(key.startswith("stopping.") for key in changes):
+        changes = {"stopping.enabled": True, **changes}
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        place = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    recipe = with_values(load_recipe(file), values, "the command line")
+    return with_values(recipe, parse_overrides(overrides), "--set")
 
 
 def as_mapping(recipe: Recipe) -> dict[str, Any]:

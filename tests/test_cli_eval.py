@@ -15,7 +15,7 @@ from command_line import SCRIPT, Run, assert_refused, words_of
 from eval_scenes import AP, AP50, EVAL, OFFICIAL, Scene, draw
 from painted import Painted, Stopped
 
-from featherface_cli import render
+from featherface_cli.screens import console
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def test_the_screen_of_an_evaluation(run: Run, painted: object, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.stdout, "width", 80)
+    monkeypatch.setattr(console.stdout, "width", 80)
     ran = run("eval", *EVAL, "--data", "val", "--ground-truth", "truth", "--html")
     assert (ran.code, ran.err) == (0, "")
     said = words_of(ran.out)

@@ -45,7 +45,7 @@ def pieces(tmp_path: Path) -> Path:
 def test_without_labels_it_says_that_no_ap_was_measured(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featherface_cli.render.stdout.width", 80)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", 80)
     ran = run("export", "--int8", "--calibration", "pieces", "--weights", "untrained")
     assert ran.code == 0, ran.err
     assert max(len(line) for line in ran.out.splitlines()) <= 80
@@ -83,7 +83,7 @@ def test_the_screen_with_ap_at_80_columns(run: Run, tmp_path: Path, monkeypatch:
     data = make_small(tmp_path / "data")
     figures = iter([{"easy": 0.9, "hard": None}, {"easy": 0.9, "hard": None}, {"easy": 0.895, "hard": None}])
     monkeypatch.setattr(HeldOut, "measure", lambda *_: next(figures))
-    monkeypatch.setattr("featherface_cli.render.stdout.width", 80)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", 80)
     ran = run("export", "--int8", "--calibration", "pieces", "--val", data / "val", "--weights", "untrained")
     assert max(len(line) for line in ran.out.splitlines()) <= 80
     said = words_of(ran.out)

@@ -15,11 +15,48 @@ from featherface_core.bench.config import SIZE, BenchConfig, Setting, Source, wi
 from featherface_core.bench.report import Achieved, BenchReport, CandidateReport, Cost, Latency, Limit, Stages
 from featherface_core.bench.rounds import BUSY, WARM_UP, latency, ratio
 from featherface_core.bench.stages import Pipeline, measure_stages, measure_throughput
+from featherface_core.detect.open import is_openvino
 from featherface_core.detect.session import provider_of
-from featherface_core.errors import ConfigError
+from featherface_core.errors import ConfigError, ParameterError
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.machine import machine_facts
+from featherface_core.models.variants import DEFAULT, SHIPPED, VARIANTS
 from featherface_core.pictures import PORTRAIT, Picture, read_picture
+
+
+def sources_of(
+    named: Sequence[tuple[str, str | Path]], export: bool | None = None, profile: bool = False
+) -> list[Source]:
+    """What is to be timed, in the order in which it was named; without names, the networks that ship.
+
+    named: pairs of ``model``, ``weights`` or ``onnx`` and a variant or a file. export: time models and weights in onnxruntime
+    too; None: where nothing is named. profile: whether nodes of ONNX files are asked for. Raises ConfigError.
+    """
+    sources = [_source(kind, name) for kind, name in named]
+    if not named:
+        shipped = sorted(SHIPPED, key=lambda name: name != DEFAULT)
+        sources, export = [Source("torch", model=name) for name in shipped], export is not False
+    elif export and all(source.runtime != "torch" for source in sources):
+        raise ParameterError("`export` takes a `model` or `weights` to export", "name one, or leave `export` out")
+    if export:
+        both = [(s, replace(s, runtime="onnxruntime")) if s.runtime == "torch" else (s,) for s in sources]
+        sources = [source for pair in both for source in pair]
+    if profile and all(source.runtime != "onnxruntime" for source in sources):
+        raise ParameterError("`profile` lists nodes of ONNX files, and none is timed", "add `export`, or `onnx` FILE")
+    return sources
+
+
+def _source(kind: str, name: str | Path) -> Source:
+    if kind == "model":
+        return Source("torch", model=str(name))
+    if kind == "weights":
+        return Source("torch", weights=str(name))
+    path = Path(name)
+    if str(name) in VARIANTS:
+        raise ParameterError(f"{str(name)!r} is a variant, not an ONNX file", f"use `model` {name}")
+    if path.suffix.lower() in (".safetensors", ".pth", ".pt", ".tar"):
+        raise ParameterError(f"{name} holds weights, it is no ONNX file", f"use `weights` {name}")
+    return Source("openvino" if is_openvino(path) else "onnxruntime", onnx=str(name))
 
 
 def needs_export(source: Source) -> bool:

@@ -1,12 +1,13 @@
 """The settings of ``featherface eval``, and the protocol: resize rule, scales, flips and thresholds."""
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from featherface_core.config import SAME, UNTRAINED, PostprocessConfig, check_range, check_size, load_yaml, with_values
-from featherface_core.errors import ConfigError
+from featherface_core.errors import ConfigError, ParameterError, refuse
 from featherface_core.files import CONFIG, comment, write_text
 
 KNOWN = "original, vga, size=N (long side in pixels) or multi-scale"
@@ -127,6 +128,40 @@ class EvalConfig:
     def views(self) -> Protocol:
         """The resize rule, flips and thresholds."""
         return Protocol(parse_resize(self.protocol), self.flip, PostprocessConfig(self.score, self.nms, self.top_k))
+
+
+MAX_DROP = 0.5  # points of AP, of a hundred
+MACHINE = ("batch", "device", "threads")  # of EvalConfig: what a resumed evaluation may be given anew
+OF_A_DETECTOR = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "landmarks_by", *MACHINE)
+
+
+def check_together(given: Mapping[str, Any]) -> None:
+    """Raise ParameterError for parameters of an evaluation that have no meaning beside each other, or without another.
+
+    given: name and value of what the caller chose, defaults left out: fields of EvalConfig; ``compare`` and its ``reports``,
+    ``by_name`` and ``chart``; ``baseline`` and ``max_drop``; ``resume``, ``out`` and ``force``.
+    """
+    config = [field.name for field in fields(EvalConfig) if field.name in given]
+    if "compare" in given:
+        refuse(config, "`compare` evaluates nothing")
+        if "by_name" not in given:
+            refuse([name for name in ("chart",) if name in given], "`compare` draws nothing without `by_name`")
+        return
+    refuse([name for name in ("by_name", "chart") if name in given], "reports are compared by `compare`")
+    if given.get("reports"):
+        raise ParameterError(
+            f"{str(given['reports'][0])!r} is named without an option",
+            "pictures go with `data`, reports with `compare`",
+        )
+    if "max_drop" in given and "baseline" not in given:
+        raise ParameterError(
+            f"`max_drop` {given['max_drop']:g} says nothing without a baseline", "name one with `baseline`"
+        )
+    if "predictions" in given:
+        refuse([name for name in config if name in OF_A_DETECTOR], "`predictions` were made elsewhere")
+    if "resume" in given:
+        wrong = [name for name in ("out", "force") if name in given] + [n for n in config if n not in MACHINE]
+        refuse(wrong, f"`resume` {given['resume']} takes the evaluation as it was")
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,18 @@
 """Whole runs: ``train`` teaches one network, ``distill`` a student by a teacher, beside a control where wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
 from featherface_core.data.sets import DataNames, is_synthetic
-from featherface_core.errors import ConfigError, WeightsError
+from featherface_core.errors import ConfigError, ParameterError, WeightsError
 from featherface_core.events import RunListener
 from featherface_core.models.checkpoint import (
     Weights,
     load_weights,
 )
-from featherface_core.models.variants import resolve_model
+from featherface_core.models.variants import resolve_model, shipped_weights
 from featherface_core.recipe import Recipe
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.order import ECHO
@@ -26,6 +26,17 @@ def default_recipe(model: str, data: DataNames) -> Path:
     """The recipe that fits what was named: the embedded data set's where it is all, else the model's at full length."""
     name = "synthetic" if is_synthetic(data) else "v2-widerface" if model == "v2" else "v1-widerface"
     return configs_folder() / "recipes" / f"{name}.yaml"
+
+
+def find_teacher(teacher: str, named: str | None, data: DataNames) -> Path | None:
+    """The file of a teacher's weights, None where it has to be trained first.
+
+    teacher: a variant's name or YAML file. named: a file, or ``train``; None for the weights that ship, which fit all but drawn
+    faces: they were trained on photographs.
+    """
+    if named is not None:
+        return None if named == "train" else Path(named)
+    return None if is_synthetic(data) else shipped_weights(resolve_model(teacher))
 
 
 def train(
@@ -128,6 +139,19 @@ def distill(
         )
         run.finish(run.folder, report)
         return report
+
+
+RENEWED = ("device", "threads", "workers", "stop_after")  # what a resumed run may be given anew
+
+
+def check_resume(given: Iterable[str]) -> None:
+    """Raise ParameterError where a resumed run is given what its folder keeps.
+
+    given: names of what the caller chose, ``resume`` left out; all but ``RENEWED`` are refused.
+    """
+    for name in given:
+        if name not in RENEWED:
+            raise ParameterError(f"`{name}` does not go with `resume`: the run's folder keeps it", "leave it out")
 
 
 def resume(

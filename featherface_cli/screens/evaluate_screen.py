@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, stdout, table
+from featherface_cli.screens.console import facts, stdout, table
 from featherface_core.errors import counted
 from featherface_core.evaluation.compare import Comparison, Gain, Gate, Grouped, Spread
 from featherface_core.evaluation.matching import by_group

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, giga, stdout, table
-from featherface_cli.training_display import clock, number
+from featherface_cli.screens.console import clock, facts, giga, number, stdout, table
 from featherface_core.training.report import DistillReport, NetworkRow, TrainReport
 
 

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from featherface_cli.render import facts, heading, stdout, table
+from featherface_cli.screens.console import facts, heading, stdout, table
 from featherface_core.bench.rounds import BUSY
 from featherface_core.errors import counted
 from featherface_core.int8.report import Form, Int8Report
