@@ -146,8 +146,8 @@ def detect(
     top_k: Annotated[int, typer.Option(help="Faces per picture at most; 0 for no limit.")] = PostprocessConfig.top_k,
     landmarks_by: LandmarksByOption = None,
     batch: Annotated[int, typer.Option(help="Pictures of equal shape that run together.")] = DetectConfig.batch,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; for --weights.")] = DetectConfig.device,
-    threads: ThreadsOption = DetectConfig.threads,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1; mps for --weights alone.")] = "cpu",
+    threads: ThreadsOption = 0,
     out: OutFolder = Path("detections"),
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -172,7 +172,7 @@ def detect(
     from featherface_cli.progress import progress_bar
     from featherface_core.detect.detect_files import as_line, detect_files
 
-    config = DetectConfig(size, batch, PostprocessConfig(score, nms, top_k), device, threads)
+    config = DetectConfig(size, batch, PostprocessConfig(score, nms, top_k))
     detector, _ = open_detector(weights, onnx, model, device, threads, quiet)
     detector.second_look = open_second_look(landmarks_by, detector, device, threads)
 

@@ -97,7 +97,7 @@ def evaluate(
     ] = EvalConfig.top_k,
     landmarks_by: LandmarksByOption = None,
     batch: Annotated[int, typer.Option(help="Pictures of equal shape that run together.")] = EvalConfig.batch,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps; for --weights.")] = EvalConfig.device,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1; mps for --weights alone.")] = EvalConfig.device,
     threads: ThreadsOption = EvalConfig.threads,
     out: Annotated[
         Path | None,

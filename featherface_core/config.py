@@ -36,6 +36,11 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"{name} {value} is out of range", f"use {low} to {high}")
 
 
+def check_threads(threads: int) -> None:
+    """Raise ConfigError unless ``threads`` is a number of CPU threads, or 0 for the runtime's own choice."""
+    check_range("--threads", threads, 0, 1024)
+
+
 @dataclass(frozen=True)
 class AttentionConfig:
     """Attention at one site (after the backbone, or after the neck), applied as relu(attention(x) + x).
@@ -112,23 +117,20 @@ class PostprocessConfig:
 
 @dataclass(frozen=True)
 class DetectConfig:
-    """What ``featherface detect`` does with each picture.
+    """What ``featherface detect`` does with each picture; the detector that it is given has its device and threads.
 
     size: long side in pixels that pictures are scaled to, None for their own size. batch: pictures of equal shape that
-    go through the network together. threads: CPU threads, 0 for the runtime's choice. device: a torch device.
+    go through the network together.
     """
 
     size: int | None = None
     batch: int = 1
     post: PostprocessConfig = PostprocessConfig()
-    device: str = "cpu"
-    threads: int = 0
 
     def __post_init__(self) -> None:
         if self.size is not None:
             check_size("--size", self.size)
         check_range("--batch", self.batch, 1, 1024)
-        check_range("--threads", self.threads, 0, 1024)
 
 
 ExportForm = Literal["onnx", "openvino"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from featherface_core.config import check_threads
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.machine import import_package
 
@@ -13,7 +14,11 @@ def import_onnxruntime() -> Any:
 
 
 def session_options(threads: int = 0) -> Any:
-    """Options that keep onnxruntime from writing to stderr; threads: of one operator, 0 for its own choice."""
+    """Options that keep onnxruntime from writing to stderr; threads: of one operator, 0 for its own choice.
+
+    Raises ConfigError for a number of threads out of range, MissingPackageError without onnxruntime.
+    """
+    check_threads(threads)
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = 4
     # a plan of the memory for each shape that was seen takes a fifth more of it, and gains less than a hundredth of the time

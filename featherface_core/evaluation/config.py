@@ -5,7 +5,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featherface_core.config import SAME, UNTRAINED, PostprocessConfig, check_range, check_size, load_yaml, with_values
+from featherface_core.config import (
+    SAME,
+    UNTRAINED,
+    PostprocessConfig,
+    check_range,
+    check_size,
+    check_threads,
+    load_yaml,
+    with_values,
+)
 from featherface_core.errors import ConfigError
 from featherface_core.files import CONFIG, comment, write_text
 
@@ -120,7 +129,7 @@ class EvalConfig:
         parse_resize(self.protocol)
         PostprocessConfig(self.score, self.nms, self.top_k)
         check_range("--batch", self.batch, 1, 1024)
-        check_range("--threads", self.threads, 0, 1024)
+        check_threads(self.threads)
         check_range("--pictures", self.pictures, 0, 10_000_000)
 
     @property
