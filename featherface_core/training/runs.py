@@ -16,10 +16,12 @@ from featherface_core.models.variants import resolve_model
 from featherface_core.recipe import Recipe
 from featherface_core.training.alpha import AlphaSchedule
 from featherface_core.training.order import ECHO
+from featherface_core.training.processes import find_processes
 from featherface_core.training.records import RunFolder
 from featherface_core.training.report import DistillReport, TrainReport
-from featherface_core.training.setup import CommandRun, Where, kept_name
+from featherface_core.training.setup import Where, kept_name, open_run
 from featherface_core.training.task import DistillTask, LabelsTask, Task
+from featherface_core.training.teacher import check_runtime
 
 
 def default_recipe(model: str, data: DataNames) -> Path:
@@ -38,7 +40,7 @@ def train(
     """
     if recipe.init == "teacher":
         raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
-    with CommandRun(recipe, data, held_out, where, on_event, "train", {}) as run:
+    with open_run(recipe, data, held_out, where, on_event, "train", {}) as run:
         recipe = run.recipe
         model, start = run.student(run.folder)
         report = run.fitted("model", run.folder, model, start, LabelsTask(recipe.loss, run.processes), recipe)
@@ -79,7 +81,9 @@ def distill(
         )
     schedule = _alpha(recipe)
     check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
-    with CommandRun(recipe, data, held_out, where, on_event, "distill", kept) as run:
+    if schedule.distils:
+        check_runtime(recipe.machine.teacher, find_processes(recipe.machine.device)[1])
+    with open_run(recipe, data, held_out, where, on_event, "distill", kept) as run:
         recipe = run.recipe
         distils = schedule.distils
         run.tell_plan(
