@@ -230,6 +230,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"cannot read {path}: {problem}", "is it a text file that you may read?") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # a number of 5,000 digits, a 31st of February, brackets in brackets
+        raise ConfigError(f"{path} holds a value that cannot be read: {first_line(problem)}", "correct it") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys", "write lines such as 'width: 40'")
     return content
@@ -327,6 +332,6 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
                 raise ConfigError(f"--set {pair!r} sets a part of {parent!r}, set whole before", "keep one of the two")
         try:
             place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {pair!r}: the value is not YAML", "for example --set width=40") from None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise ConfigError(f"--set {pair[:200]!r}: the value is not YAML", "for example --set width=40") from None
     return nested

@@ -123,6 +123,9 @@ def test_yaml_values_come_back(tmp_path: Path) -> None:
         (b"width: \xff\xfe\n", ""),
         (b"width: \x00\n", ""),
         ("a: !!python/object/apply:os.getcwd []\n", ":1"),
+        (f"width: {'9' * 5000}\n", ""),  # int() takes 4,300 digits
+        ("since: 2024-02-31\n", ""),
+        ("width: " + "[" * 5000 + "\n", ""),
     ],
 )
 def test_yaml_that_cannot_be_read(tmp_path: Path, text: str | bytes, place: str) -> None:
@@ -249,6 +252,7 @@ def test_parse_overrides() -> None:
         ["=24"],
         [""],
         ["width=[1"],
+        ["since=2024-02-31"],
         ["width=24", "width.x=1"],
         ["neck_attention=cbam", "neck_attention.reduction=8"],
     ],
