@@ -22,7 +22,7 @@ from featherface_core.detect.detector import (
     thresholds,
 )
 from featherface_core.errors import ConfigError, WeightsError, first_line
-from featherface_core.machine import flags, import_package
+from featherface_core.machine import flags, how_to_install, import_package
 from featherface_core.results import Floats
 
 # of a layer: the kernels that the CPU plugin tries first (ov::PrimitivesPriority); others follow in its own order
@@ -157,7 +157,7 @@ def _rows(pixels: Floats) -> Floats:
 
 def import_openvino() -> Any:
     """The openvino module. Raises MissingPackageError where it is not installed or broken."""
-    return import_package("openvino", "pip install 'featherface[openvino]'")
+    return import_package("openvino", how_to_install("openvino"))
 
 
 @cache

@@ -5,12 +5,12 @@ from typing import Any
 
 from featherface_core.config import check_threads
 from featherface_core.errors import ConfigError, WeightsError, first_line
-from featherface_core.machine import import_package
+from featherface_core.machine import how_to_install, import_package
 
 
 def import_onnxruntime() -> Any:
     """The onnxruntime module. Raises MissingPackageError where it is not installed or broken."""
-    return import_package("onnxruntime", "pip install --force-reinstall onnxruntime")
+    return import_package("onnxruntime", how_to_install("onnxruntime", "--force-reinstall"))
 
 
 def session_options(threads: int = 0) -> Any:
@@ -67,6 +67,6 @@ def provider_of(device: str) -> tuple[str, dict[str, str]]:
     if provider not in available:
         raise ConfigError(
             f"--device {device}: this onnxruntime has no {provider}, only {', '.join(available)}",
-            "pip install onnxruntime-gpu, or use --device cpu",
+            f"{how_to_install('onnxruntime-gpu')}, or use --device cpu",
         )
     return provider, {"device_id": number} if number else {}
