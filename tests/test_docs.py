@@ -3,12 +3,14 @@
 import ast
 import re
 import shlex
+import tomllib
 from importlib import import_module
 from itertools import dropwhile
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from featherface_cli.app import UsageError, app
 
@@ -107,6 +109,14 @@ featherface bogus
     assert "--colour" in problem(found[0])
     assert "--modell" in problem(found[4])
     assert "parms" in problem(found[5])
+
+
+def test_the_hooks_run_programs_of_the_environment_that_is_active() -> None:
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    packages = {re.split("[<>=]", line)[0] for line in project["optional-dependencies"]["dev"]}
+    programs = {hook["entry"].split()[0] for hook in local["hooks"]}
+    assert {{"lint-imports": "import-linter"}.get(program, program) for program in programs} <= packages
 
 
 def test_every_command_is_in_the_readme() -> None:
