@@ -149,7 +149,7 @@ def evaluate(
         ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option(metavar="POINTS", help="In points of AP, of a hundred.", rich_help_panel=COMPARE)
+        float, typer.Option(metavar="POINTS", help="In percentage points of AP.", rich_help_panel=COMPARE)
     ] = MAX_DROP,
     any_protocol: Annotated[
         bool,

@@ -41,7 +41,8 @@ ValOption = Annotated[
 MaxDropOption = Annotated[
     float,
     typer.Option(
-        help="Write nothing (exit code 5) where an AP on --val, 0 to 1, falls by more; 1 writes always.",
+        metavar="POINTS",
+        help="Write nothing (exit code 5) where an AP on --val falls by more percentage points; 100 writes always.",
         rich_help_panel=PANEL,
     ),
 ]

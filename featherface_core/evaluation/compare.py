@@ -22,7 +22,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a group has over the first. points: of AP, of a hundred, between the means. above: of all pairs of a run here and a
+    """What a group has over the first. points: percentage points of AP between the means. above: of all pairs of a run here and a
     run there, in how many this one is better; of ``pairs``.
     """
 
@@ -155,7 +155,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Change:
-    """A figure then and now, 0 to 1, None where there was none. drop: in points of a hundred, below 0 for a gain."""
+    """A figure then and now, 0 to 1, None where there was none. drop: in percentage points, below 0 for a gain."""
 
     name: str
     before: float | None
@@ -166,7 +166,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a report keeps up with a baseline. max_drop: points of a hundred that each figure may fall."""
+    """Whether a report keeps up with a baseline. max_drop: percentage points that each figure may fall."""
 
     baseline: str
     max_drop: float
@@ -211,7 +211,7 @@ def differing(protocols: Sequence[Measured]) -> tuple[Difference, ...]:
 
 @dataclass(frozen=True)
 class Baseline:
-    """An earlier report. max_drop: points of a hundred, 0 or more."""
+    """An earlier report. max_drop: percentage points, 0 or more."""
 
     path: Path
     report: EvalReport
@@ -243,7 +243,7 @@ class Baseline:
 def read_baseline(path: Path, max_drop: float) -> Baseline:
     """Raises ConfigError for a drop that is none, DataError for a file that is no report."""
     if not 0 <= max_drop <= 100:
-        raise ConfigError(f"--max-drop {max_drop:g} is out of range", "use 0 to 100: points of AP, of a hundred")
+        raise ConfigError(f"--max-drop {max_drop:g} is out of range", "use 0 to 100 percentage points of AP")
     return Baseline(path, read_report(path), max_drop)
 
 
