@@ -104,7 +104,9 @@ def convert(
 def stats(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="As for check; or the word synthetic, for the embedded drawn faces."),
+        typer.Argument(
+            metavar="DIR...", help="As for check; or synthetic, or synthetic:N, for the drawn faces of train."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.png", help="Also draw the histograms.")
@@ -118,7 +120,7 @@ def stats(
         typer.Option("--set", metavar="KEY=VALUE", help="With --recipe: change any of its keys, e.g. loss.assign=iou."),
     ] = None,
     count: Annotated[
-        int, typer.Option(min=1, help="Pictures of synthetic to draw; with --recipe, pictures to plan.")
+        int, typer.Option(min=1, help="Of synthetic, so many pictures from the first; with --recipe, pictures to plan.")
     ] = 1000,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

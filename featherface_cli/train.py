@@ -8,6 +8,7 @@ import typer
 
 from featherface_cli import train_options as o
 from featherface_cli.options import JsonOption, QuietOption, command_line
+from featherface_core.config import SYNTHETIC
 from featherface_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from featherface_core.data.sets import DataNames
     from featherface_core.events import RunListener
-
-SYNTHETIC = "synthetic"
 
 
 def train(

@@ -9,6 +9,7 @@ from featherface_core.errors import ConfigError, did_you_mean, first_line
 
 UNTRAINED = "untrained"  # stands where the weights are named, for a random network
 SAME = "same"  # stands where the network of a second look is named, for the detecting one
+SYNTHETIC = "synthetic"  # stands where a data set is named, for drawn faces
 MIN_SIZE = 32  # the coarsest stride: below it the last feature map would be empty
 
 AttentionKind = Literal["none", "cbam", "shared-cbam"]

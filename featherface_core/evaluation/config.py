@@ -7,6 +7,7 @@ from typing import Any
 
 from featherface_core.config import (
     SAME,
+    SYNTHETIC,
     UNTRAINED,
     PostprocessConfig,
     check_range,
@@ -180,7 +181,6 @@ def save_config(
 
 def _anywhere(name: str, word: str) -> str:
     """A path as an absolute one; what is no path, a variant's name, ``word`` and the like, as it is."""
-    from featherface_core.data.sets import SYNTHETIC  # not above: it loads OpenCV, and --help waits for this file
     from featherface_core.models.variants import VARIANTS
 
     keyword = name in VARIANTS or name in (UNTRAINED, word) or name.partition(":")[0] == SYNTHETIC
