@@ -13,8 +13,8 @@ from featherface_core.models.checkpoint import (
     load_weights,
 )
 from featherface_core.models.variants import resolve_model
-from featherface_core.recipe import Recipe
-from featherface_core.training.alpha import AlphaSchedule
+from featherface_core.recipe import MOST_EPOCHS, Recipe
+from featherface_core.training.alpha import BOUNDS, LATE_CAP, AlphaSchedule
 from featherface_core.training.order import ECHO
 from featherface_core.training.processes import find_processes
 from featherface_core.training.records import RunFolder
@@ -80,7 +80,7 @@ def distill(
             "name trained weights with --teacher-weights",
         )
     schedule = _alpha(recipe)
-    check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
+    check_range("--teacher-epochs", teacher_epochs, 0, MOST_EPOCHS)
     if schedule.distils:
         check_runtime(recipe.machine.teacher, find_processes(recipe.machine.device)[1])
     with open_run(recipe, data, held_out, where, on_event, "distill", kept) as run:
@@ -192,8 +192,8 @@ def _alpha(recipe: Recipe) -> AlphaSchedule:
         d.strategy,
         recipe.epochs,
         adapt=d.shrink,
-        late_cap=0.4 if d.late_cap else None,
-        bounds=(0.1, 0.9) if d.bounds else None,
+        late_cap=LATE_CAP if d.late_cap else None,
+        bounds=BOUNDS if d.bounds else None,
     )
 
 
