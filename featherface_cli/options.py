@@ -48,7 +48,7 @@ LANDMARKS_BY = option(
     metavar="same|v1|FILE",
 )
 BATCH = option("Pictures of equal shape that run together.")
-DEVICE = option("cpu, cuda, cuda:1 or mps; for --weights.")
+DEVICE = option("cpu, cuda or cuda:1; mps for --weights alone.")
 THREADS = option("CPU threads; 0 lets the runtime choose.")
 
 Weights = Annotated[str | None, WEIGHTS]
@@ -96,13 +96,13 @@ Detection = Annotated[
                 "Long side in pixels to scale pictures to; a static file bounds it. Default: original size."
             ),
             "batch": BATCH,
-            "device": DEVICE,
-            "threads": THREADS,
         }
     ),
 ]
 Limits = Annotated[PostprocessConfig, Fields(limits())]
 LandmarksBy = Annotated[str | None, LANDMARKS_BY]
+Device = Annotated[str, DEVICE]
+Threads = Annotated[int, THREADS]
 DetectOut = Annotated[Path, option("Folder for what is written.", "--out", "-o", metavar="DIR")]
 
 # ---- train and distill -------------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ class EvalComparison:
             metavar="REPORT",
         ),
     ] = None
-    max_drop: Annotated[float, option("In points of AP, of a hundred.", panel=COMPARE, metavar="POINTS")] = MAX_DROP
+    max_drop: Annotated[float, option("In percentage points of AP.", panel=COMPARE, metavar="POINTS")] = MAX_DROP
     any_protocol: Annotated[
         bool, option("Rank and hold against even where protocols differ.", "--any-protocol", panel=COMPARE)
     ] = False
@@ -479,8 +479,9 @@ Int8Settings = Annotated[
             ),
             "max_drop": setting(
                 "max_drop",
-                "Write nothing (exit code 5) where an AP on --val, 0 to 1, falls by more; 1 writes always.",
+                "Write nothing (exit code 5) where an AP on --val falls by more percentage points; 100 writes always.",
                 panel=INT8,
+                metavar="POINTS",
             ),
         },
         defaults=True,
@@ -566,7 +567,7 @@ Copy = Annotated[bool, option("Copy the pictures instead of linking to them.", "
 OverFiles = Annotated[bool, option("Write into a folder that is not empty, over files of the same names.", "--force")]
 Counted = Annotated[
     list[Path],
-    typer.Argument(metavar="DIR...", help="As for check; or the word synthetic, for the embedded drawn faces."),
+    typer.Argument(metavar="DIR...", help="As for check; or synthetic, or synthetic:N, for the drawn faces of train."),
 ]
 Histograms = Annotated[Path | None, option("Also draw the histograms.", "--out", "-o", metavar="FILE.png")]
 SeenRecipe = Annotated[
@@ -576,7 +577,9 @@ SeenOverrides = Annotated[
     list[str] | None,
     option("With --recipe: change any of its keys, e.g. loss.assign=iou.", "--set", metavar="KEY=VALUE"),
 ]
-SeenCount = Annotated[int, option("Pictures of synthetic to draw; with --recipe, pictures to plan.", least=1)]
+SeenCount = Annotated[
+    int, option("Of synthetic, so many pictures from the first; with --recipe, pictures to plan.", least=1)
+]
 Previewed = Annotated[
     list[str], typer.Argument(metavar="DIR|synthetic...", help="As for train --data; several are joined.")
 ]

@@ -9,6 +9,7 @@ from featherface_core.errors import ConfigError, ParameterError, did_you_mean, f
 
 UNTRAINED = "untrained"  # stands where the weights are named, for a random network
 SAME = "same"  # stands where the network of a second look is named, for the detecting one
+SYNTHETIC = "synthetic"  # stands where a data set is named, for drawn faces
 MIN_SIZE = 32  # the coarsest stride: below it the last feature map would be empty
 
 AttentionKind = Literal["none", "cbam", "shared-cbam"]
@@ -34,6 +35,11 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"{name} {value!r} is not a whole number", f"use {low} to {high}")
     if not low <= value <= high:
         raise ConfigError(f"{name} {value} is out of range", f"use {low} to {high}")
+
+
+def check_threads(threads: int) -> None:
+    """Raise ConfigError unless ``threads`` is a number of CPU threads, or 0 for the runtime's own choice."""
+    check_range("--threads", threads, 0, 1024)
 
 
 @dataclass(frozen=True)
@@ -112,23 +118,20 @@ class PostprocessConfig:
 
 @dataclass(frozen=True)
 class DetectConfig:
-    """What ``featherface detect`` does with each picture.
+    """What ``featherface detect`` does with each picture; the detector that it is given has its device and threads.
 
     size: long side in pixels that pictures are scaled to, None for their own size. batch: pictures of equal shape that
-    go through the network together. threads: CPU threads, 0 for the runtime's choice. device: a torch device.
+    go through the network together.
     """
 
     size: int | None = None
     batch: int = 1
     post: PostprocessConfig = PostprocessConfig()
-    device: str = "cpu"
-    threads: int = 0
 
     def __post_init__(self) -> None:
         if self.size is not None:
             check_size("--size", self.size)
         check_range("--batch", self.batch, 1, 1024)
-        check_range("--threads", self.threads, 0, 1024)
 
 
 ExportForm = Literal["onnx", "openvino"]
@@ -283,6 +286,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"cannot read {path}: {problem}", "is it a text file that you may read?") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # a number of 5,000 digits, a 31st of February, brackets in brackets
+        raise ConfigError(f"{path} holds a value that cannot be read: {first_line(problem)}", "correct it") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys", "write lines such as 'width: 40'")
     return content
@@ -380,6 +388,6 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
                 raise ConfigError(f"--set {pair!r} sets a part of {parent!r}, set whole before", "keep one of the two")
         try:
             place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {pair!r}: the value is not YAML", "for example --set width=40") from None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise ConfigError(f"--set {pair[:200]!r}: the value is not YAML", "for example --set width=40") from None
     return nested

@@ -22,6 +22,7 @@ from featherface_core.config import (
 )
 from featherface_core.errors import ConfigError
 
+MOST_EPOCHS = 1_000_000  # of any run
 CropKind = Literal["official", "jitter", "face-size", "collage", "mixture", "none"]
 ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
 BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou", "eiou"]
@@ -406,7 +407,7 @@ class Recipe:
     calibration: CalibrationConfig = CalibrationConfig()
 
     def __post_init__(self) -> None:
-        check_range("--epochs", self.epochs, 1, 1_000_000)
+        check_range("--epochs", self.epochs, 1, MOST_EPOCHS)
         check_range("pictures_per_epoch", self.pictures_per_epoch, 0, 1_000_000_000)
         for weight in self.set_weights:
             check_range("set_weights", weight, 0.0, 1000.0)

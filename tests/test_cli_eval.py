@@ -125,7 +125,7 @@ def test_a_fall_below_the_baseline_fails(run: Run, painted: object, world: Path)
     assert run("eval", *EVAL, "--data", "album", "--out", "old").code == 0
     same = run("eval", *EVAL, "--data", "album", *old, "--out", "same")
     assert same.code == 0
-    assert "no figure fell by more than 0.5 points of AP" in same.out
+    assert "no figure fell by more than 0.5 percentage points of AP" in same.out
     # one face is not found any more
     draw(world / "album" / "images", [Scene(OFFICIAL[1].name, found=OFFICIAL[1].found[:1])])
     worse = run("eval", *EVAL, "--data", "album", *old, "--out", "worse")
@@ -133,7 +133,7 @@ def test_a_fall_below_the_baseline_fails(run: Run, painted: object, world: Path)
     now = 1 / 7 + 1 / 7 * 2 / 3
     row = next(line.split() for line in worse.out.splitlines() if line.split()[:1] == ["AP@0.5"] and "fell" in line)
     assert row == ["AP@0.5", f"{AP50:.4f}", f"{now:.4f}", f"{(now - AP50) * 100:+.2f}", "fell"]
-    assert "a figure fell by more than 0.5 points of AP" in worse.out
+    assert "a figure fell by more than 0.5 percentage points of AP" in worse.out
     assert (world / "worse" / "report.json").exists()
     assert run("eval", *EVAL, "--data", "album", *old, "--max-drop", "20", "--out", "much").code == 0
     ran = run("eval", *EVAL, "--data", "album", *old, "--json", "--out", "json")

@@ -24,6 +24,8 @@ def detect(
     config: o.Detection,
     post: o.Limits,
     landmarks_by: o.LandmarksBy = None,
+    device: o.Device = "cpu",
+    threads: o.Threads = 0,
     out: o.DetectOut = Path("detections"),
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -50,8 +52,8 @@ def detect(
     from featherface_core.detect.detect_files import as_line, detect_files
 
     config = replace(config, post=post)
-    detector, _ = open_detector(weights, onnx, model, config.device, config.threads, quiet)
-    detector.second_look = open_second_look(landmarks_by, detector, config.device, config.threads)
+    detector, _ = open_detector(weights, onnx, model, device, threads, quiet)
+    detector.second_look = open_second_look(landmarks_by, detector, device, threads)
 
     def show(result: "PictureResult") -> None:
         if as_json:

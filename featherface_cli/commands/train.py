@@ -47,7 +47,7 @@ def train(ctx: typer.Context, data: o.Training, start: o.TrainStart, settings: o
 
 def plan(data: o.DataOptions, changes: dict[str, Any], run: o.RunOptions) -> "tuple[Recipe, DataNames, Where]":
     """The recipe, the data and the place of a new run."""
-    from featherface_core.data.sets import SYNTHETIC
+    from featherface_core.config import SYNTHETIC
     from featherface_core.recipe import make_recipe
     from featherface_core.training.runs import default_recipe
     from featherface_core.training.setup import Where

@@ -23,14 +23,15 @@ def show_picture_line(result: PictureResult) -> None:
 
 def show_detect(report: DetectReport) -> None:
     """The last lines of a ``detect`` run."""
-    good = [p for p in report.pictures if not p.problem]
-    faces = sum(len(p.faces) for p in good)
     seconds = f"{report.seconds:.1f} s"
     rows: list[tuple[str, str | Text]] = [
-        ("found", f"{counted(faces, 'face')} in {counted(len(good), 'picture')}, {seconds}, {report.backend}")
+        (
+            "found",
+            f"{counted(report.faces, 'face')} in {counted(report.pictures, 'picture')}, {seconds}, {report.backend}",
+        )
     ]
     if report.broken:
-        rows.append(("broken", Text(f"{counted(len(report.broken), 'picture')} could not be read", style="red")))
+        rows.append(("broken", Text(f"{counted(report.broken, 'picture')} could not be read", style="red")))
     if report.out:
         rows.append(("written", f"{report.out}/detections.jsonl, and the drawn pictures beside it"))
     rows.append(("network", f"{report.model}, {report.weights}"))

@@ -109,7 +109,7 @@ def show_gate(gate: Gate) -> None:
         )
     stdout.print(made)
     what = "no figure fell" if gate.passed else "a figure fell"
-    said = f"{what} by more than {gate.max_drop:g} points of AP"
+    said = f"{what} by more than {gate.max_drop:g} percentage points of AP"
     stdout.print(Text(said, style="green" if gate.passed else "bold red"))
 
 

@@ -59,7 +59,7 @@ def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
 
 
 def _points(difference: float) -> Text:
-    return Text(f"{100 * difference:+.2f} points of AP", style="green" if difference >= 0 else "yellow")
+    return Text(f"{100 * difference:+.2f} percentage points of AP", style="green" if difference >= 0 else "yellow")
 
 
 def _end(command: str, run: str, network: NetworkRow, finished: bool, stopped: str) -> list[tuple[str, str | Text]]:

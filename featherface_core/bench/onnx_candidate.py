@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from featherface_core.bench.config import Setting, fit
 from featherface_core.bench.report import Cost, NodeTime
-from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector
+from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector, read_description
 from featherface_core.detect.session import open_session, session_options
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import Picture, fill
@@ -62,13 +62,14 @@ class OnnxCandidate:
         )
 
     def _parameters(self) -> int | None:
-        detector = self.detector()
-        if isinstance(detector, OnnxDetector):
+        said = self.session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY in said:
             from featherface_core.config import ModelConfig, with_values
             from featherface_core.models.budget import count_parameters
 
             # as trained: in the file batch normalisations are folded away
-            return sum(count_parameters(with_values(ModelConfig(), detector.description["model"], self.path)).values())
+            model = read_description(Path(self.path), said)["model"]
+            return sum(count_parameters(with_values(ModelConfig(), model, self.path)).values())
         from featherface_core.bench.trace import count_floats
 
         return count_floats(Path(self.path))

@@ -13,7 +13,6 @@ from featherface_core.bench.report import Cost, NodeTime
 from featherface_core.config import ModelConfig, PostprocessConfig, with_values
 from featherface_core.detect.detector import Detector, TorchDetector
 from featherface_core.detect.openvino import OpenVinoDetector
-from featherface_core.errors import ConfigError
 from featherface_core.models.checkpoint import load_model
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model, shipped_weights
@@ -99,10 +98,8 @@ class OpenVinoCandidate:
     note = ""
 
     def __init__(self, path: str, setting: Setting) -> None:
-        if setting.device != "cpu":
-            raise ConfigError(f"--device {setting.device}: OpenVINO files run on the CPU here", "use --device cpu")
         self.path, self.setting = path, setting
-        self._detector = OpenVinoDetector(path, setting.threads)
+        self._detector = OpenVinoDetector(path, setting.threads, setting.device)
         self.height, self.width = fit(path, self._detector.network.fixed or (None, None, None), setting)
         self.pixels: Floats
 

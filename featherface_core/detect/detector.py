@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core import boxes
-from featherface_core.config import PostprocessConfig
+from featherface_core.config import PostprocessConfig, check_threads
 from featherface_core.detect.session import open_session, session_options
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import MEAN, Picture, prepare
@@ -188,7 +188,9 @@ class ExportedDetector(Detector):
 class OnnxDetector(ExportedDetector):
     """Detection with an ONNX file of this project in onnxruntime; all constants come from the file. Loads no torch.
 
-    Raises WeightsError for a file that is missing, damaged, or not exported by this project.
+    threads: CPU threads, 0 for onnxruntime's choice. device: cpu, cuda or cuda:1, by the execution provider of that kind. Raises
+    WeightsError for a file that is missing, damaged, or not exported by this project, ConfigError for a device that this
+    onnxruntime cannot use.
 
     >>> from featherface_core import OnnxDetector, read_picture
     >>> faces = OnnxDetector("featherface_v2.onnx").detect(read_picture("me.jpg"))  # doctest: +SKIP
@@ -208,6 +210,7 @@ class TorchNetwork:
     def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
         import torch
 
+        check_threads(threads)
         try:
             self.device = torch.device(device)
             self.model = model.eval().to(self.device)

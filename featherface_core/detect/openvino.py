@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherface_core.config import PostprocessConfig
+from featherface_core.config import PostprocessConfig, check_threads
 from featherface_core.detect.detector import (
     FACES,
     METADATA_KEY,
@@ -21,8 +21,8 @@ from featherface_core.detect.detector import (
     read_description,
     thresholds,
 )
-from featherface_core.errors import WeightsError, first_line
-from featherface_core.machine import flags, import_package
+from featherface_core.errors import ConfigError, WeightsError, first_line
+from featherface_core.machine import flags, how_to_install, import_package
 from featherface_core.results import Floats
 
 # of a layer: the kernels that the CPU plugin tries first (ov::PrimitivesPriority); others follow in its own order
@@ -76,8 +76,8 @@ def _kernel(layer: ET.Element) -> str:
 class OpenVinoDetector(ExportedDetector):
     """Detection with an OpenVINO file of this project (.xml, its .bin beside it); all constants come from the file.
 
-    Raises WeightsError for a file that is missing, damaged, or not exported by this project, MissingPackageError without
-    the openvino package.
+    threads: CPU threads, 0 for OpenVINO's choice. device: cpu alone. Raises ConfigError for another device, WeightsError for a
+    file that is missing, damaged, or not exported by this project, MissingPackageError without the openvino package.
 
     >>> from featherface_core import OpenVinoDetector, read_picture
     >>> faces = OpenVinoDetector("featherface_v2.xml").detect(read_picture("me.jpg"))  # doctest: +SKIP
@@ -86,7 +86,9 @@ class OpenVinoDetector(ExportedDetector):
     backend = "openvino"
     channels_last = True  # the file's own layout: see exporting.openvino_ir
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
+    def __init__(self, path: str | Path, threads: int = 0, device: str = "cpu") -> None:
+        if device != "cpu":
+            raise ConfigError(f"--device {device}: OpenVINO files run on the CPU here", "use --device cpu")
         super().__init__(OpenVinoNetwork(path, threads))
 
 
@@ -97,6 +99,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, path: str | Path, threads: int = 0, known: Collection[str] | None = None) -> None:
+        check_threads(threads)
         path = Path(path)
         for part in (path, path.with_suffix(".bin")):
             if not part.is_file():
@@ -155,7 +158,7 @@ def _rows(pixels: Floats) -> Floats:
 
 def import_openvino() -> Any:
     """The openvino module. Raises MissingPackageError where it is not installed or broken."""
-    return import_package("openvino", "pip install 'featherface[openvino]'")
+    return import_package("openvino", how_to_install("openvino"))
 
 
 @cache

@@ -3,17 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+from featherface_core.config import check_threads
 from featherface_core.errors import ConfigError, WeightsError, first_line
-from featherface_core.machine import import_package
+from featherface_core.machine import how_to_install, import_package
 
 
 def import_onnxruntime() -> Any:
     """The onnxruntime module. Raises MissingPackageError where it is not installed or broken."""
-    return import_package("onnxruntime", "pip install --force-reinstall onnxruntime")
+    return import_package("onnxruntime", how_to_install("onnxruntime", "--force-reinstall"))
 
 
 def session_options(threads: int = 0) -> Any:
-    """Options that keep onnxruntime from writing to stderr; threads: of one operator, 0 for its own choice."""
+    """Options that keep onnxruntime from writing to stderr; threads: of one operator, 0 for its own choice.
+
+    Raises ConfigError for a number of threads out of range, MissingPackageError without onnxruntime.
+    """
+    check_threads(threads)
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = 4
     # a memory plan for each input shape takes 20 % more memory and gains less than 1 % of the time
@@ -62,6 +67,6 @@ def provider_of(device: str) -> tuple[str, dict[str, str]]:
     if provider not in available:
         raise ConfigError(
             f"--device {device}: this onnxruntime has no {provider}, only {', '.join(available)}",
-            "pip install onnxruntime-gpu, or use --device cpu",
+            f"{how_to_install('onnxruntime-gpu')}, or use --device cpu",
         )
     return provider, {"device_id": number} if number else {}

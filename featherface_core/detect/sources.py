@@ -56,7 +56,7 @@ def find_sources(paths: Sequence[str], out: Path | None = None) -> list[Source]:
             sources = [Source(str(p), _kind(p), p.relative_to(path)) for p in inside]
         elif path.is_file():
             sources = [Source(given, _kind(path) or "picture", Path(path.name))]
-        elif given.isdecimal():
+        elif given.isdecimal() and len(given) < 10:
             sources = [Source(given, "camera", Path(f"camera{given}"))]
         else:
             matches = sorted(p for p in map(Path, glob.glob(given, recursive=True)) if p.is_file())  # noqa: PTH207 (absolute patterns)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from featherface_core.boxes import iou
 from featherface_core.data.annotation import Faces
-from featherface_core.evaluation.matching import NEITHER, RIGHT, WRONG, Matches, Outcome, judge
+from featherface_core.evaluation.matching import MOST_PAIRS, NEITHER, RIGHT, WRONG, Matches, Outcome, judge
 from featherface_core.evaluation.truth import Doubles, Flags, Found, Indices
 from featherface_core.results import Detections, Floats
 
@@ -142,7 +142,6 @@ def judge_picture(
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 LARGEST = 1e5**2  # square pixels: where COCO's "all sizes" end
-MOST_PAIRS = 1 << 19  # boxes against faces at a time: 4 MiB an array
 
 EVERY_IOU = (1 << len(IOUS)) - 1  # a set of IoUs is a number: bit k stands for IOUS[k]
 

@@ -243,7 +243,7 @@ class Baseline:
 def read_baseline(path: Path, max_drop: float) -> Baseline:
     """Raises ConfigError for an invalid drop, DataError for a file that is no report."""
     if not 0 <= max_drop <= 100:
-        raise ConfigError(f"--max-drop {max_drop:g} is out of range", "use 0 to 100: points of AP, of a hundred")
+        raise ConfigError(f"--max-drop {max_drop:g} is out of range", "use 0 to 100 percentage points of AP")
     return Baseline(path, read_report(path), max_drop)
 
 

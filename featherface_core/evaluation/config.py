@@ -6,7 +6,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from featherface_core.config import SAME, UNTRAINED, PostprocessConfig, check_range, check_size, load_yaml, with_values
+from featherface_core.config import (
+    SAME,
+    SYNTHETIC,
+    UNTRAINED,
+    PostprocessConfig,
+    check_range,
+    check_size,
+    check_threads,
+    load_yaml,
+    with_values,
+)
 from featherface_core.errors import ConfigError, ParameterError, refuse
 from featherface_core.files import CONFIG, comment, write_text
 
@@ -121,7 +131,7 @@ class EvalConfig:
         parse_resize(self.protocol)
         PostprocessConfig(self.score, self.nms, self.top_k)
         check_range("--batch", self.batch, 1, 1024)
-        check_range("--threads", self.threads, 0, 1024)
+        check_threads(self.threads)
         check_range("--pictures", self.pictures, 0, 10_000_000)
 
     @property
@@ -206,7 +216,6 @@ def save_config(
 
 def _anywhere(name: str, word: str) -> str:
     """A path as an absolute one; other values, such as a variant's name or ``word``, as they are."""
-    from featherface_core.data.sets import SYNTHETIC  # not at the top: it loads OpenCV, and --help imports this file
     from featherface_core.models.variants import VARIANTS
 
     keyword = name in VARIANTS or name in (UNTRAINED, word) or name.partition(":")[0] == SYNTHETIC

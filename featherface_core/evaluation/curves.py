@@ -11,7 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherface_core.charts import cut, letters, settings, width_of, wrapped
+from featherface_core.charts import DPI, cut, letters, settings, width_of, wrapped
 from featherface_core.evaluation.peers import Peer
 from featherface_core.evaluation.report import WIDER_PICTURES, EvalReport, Measured, Setting
 from featherface_core.files import replacing, write_text
@@ -31,7 +31,6 @@ BESIDE = (
 EDGE, GAP, PANEL, SINGLE = 0.3, 0.4, 4.3, 6.4  # SINGLE: width of a single panel
 LEFT, RIGHT, HEADING, PLOT, AXIS = 0.58, 0.12, 0.62, 3.1, 0.5  # of a panel, around its plot
 ROW, STRIP_TOP = 0.37, 0.12
-DPI = 150  # of the PNG
 _DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 3)))
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<")
 

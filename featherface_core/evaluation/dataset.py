@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from featherface_core.config import SYNTHETIC
 from featherface_core.data.annotation import Annotation, Faces, PictureSource
 from featherface_core.data.formats.lines import safe_names
 from featherface_core.data.formats.recognise import read_labels
-from featherface_core.data.sets import SYNTHETIC, SYNTHETIC_HELD_OUT, FilePictures, open_one
+from featherface_core.data.sets import SYNTHETIC_HELD_OUT, FilePictures, open_one
 from featherface_core.errors import DataError
 from featherface_core.evaluation.config import EvalConfig
 from featherface_core.evaluation.predictions import Predictions, read_predictions

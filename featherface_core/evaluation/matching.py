@@ -211,7 +211,7 @@ def by_group(rows: Iterable[RecallRow]) -> dict[str, list[RecallRow]]:
 
 
 def _by_number(event: str) -> tuple[int, str]:
-    number = re.match(r"\d+", event)
+    number = re.match(r"\d{1,9}", event)
     return (int(number[0]) if number else -1, event)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core.data.annotation import Faces
+from featherface_core.data.formats.wider import ATTRIBUTES
 from featherface_core.errors import DataError, first_line
 from featherface_core.evaluation.report import WIDER_SETTINGS
 
@@ -127,7 +128,6 @@ def truth_of(names: Sequence[str], faces: Sequence[Faces], attributes: Sequence[
 
 
 FACES = "wider_face_val.mat"
-ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 WHERE_FROM = (
     "use the four files of the official evaluation tools, wider_face_val.mat and wider_{easy,medium,hard}_val.mat"
 )

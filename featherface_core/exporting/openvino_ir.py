@@ -1,5 +1,6 @@
 """An exported ONNX graph as OpenVINO's intermediate representation, deformable convolutions included."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import onnx
 
 from featherface_core.detect.detector import METADATA_KEY
-from featherface_core.detect.openvino import import_openvino, reason
+from featherface_core.detect.openvino import core, import_openvino, reason
 from featherface_core.errors import ExportError
 
 
@@ -21,11 +22,8 @@ def save_openvino(graph: onnx.ModelProto, path: Path) -> None:
     openvino = import_openvino()
     from openvino.preprocess import PrePostProcessor
 
-    core = openvino.Core()
-    core.add_extension(_deform_conv())
-    core.add_extension(_non_max_suppression())
     try:
-        model = core.read_model(_without_defaults(graph).SerializeToString(), b"")
+        model = _reader().read_model(_without_defaults(graph).SerializeToString(), b"")
         pixels = graph.graph.input[0].name
         steps = PrePostProcessor(model)
         steps.input(pixels).tensor().set_layout(openvino.Layout("NHWC"))
@@ -38,6 +36,15 @@ def save_openvino(graph: onnx.ModelProto, path: Path) -> None:
     said = {entry.key: entry.value for entry in graph.metadata_props}
     model.set_rt_info(said[METADATA_KEY], [METADATA_KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+@cache
+def _reader() -> Any:
+    """The process's one core, which from now on reads graphs of ours."""
+    made = core()
+    made.add_extension(_deform_conv())
+    made.add_extension(_non_max_suppression())
+    return made
 
 
 def _without_defaults(graph: onnx.ModelProto) -> onnx.ModelProto:

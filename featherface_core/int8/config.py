@@ -15,15 +15,15 @@ class Int8Config:
     """calibration: a folder of pictures. method: how the range of a tensor is taken from them. pictures: of it at most, evenly
     spread.
 
-    val: labelled pictures that AP is measured on, as ``featherface eval --data`` has them, "" for none. max_drop: how far an AP
-    figure may fall below float32's, 0 to 1. runs: rounds of the timing.
+    val: labelled pictures that AP is measured on, as ``featherface eval --data`` has them, "" for none. max_drop: how many
+    percentage points an AP figure may fall below float32's, 0 to 100. runs: rounds of the timing.
     """
 
     calibration: str
     method: Method = "percentile"
     pictures: int = 64
     val: str = ""
-    max_drop: float = 0.01
+    max_drop: float = 1.0
     runs: int = 30
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Int8Config:
             )
         check_choice("--calibration-method", self.method, Method)
         check_range("--calibration-pictures", self.pictures, 1, 10_000)
-        check_range("--max-drop", self.max_drop, 0.0, 1.0)
+        check_range("--max-drop", self.max_drop, 0.0, 100.0)
         check_range("--runs", self.runs, 3, 100_000)
 
 

@@ -17,7 +17,7 @@ FUSION_SCALARS = 10  # of one BiFPN cell: 2 + 2 + 3 + 3
 V1_BUDGET = Budget(489_000, 5_000)
 BUDGETS = {"v1": V1_BUDGET, "v1-24": V1_BUDGET, "v2": Budget(256_156, 0)}  # target and tolerance of each variant
 
-FREE_SHUFFLES = ("none", "groups-2", "groups-half")  # permutations have no parameters
+FREE_SHUFFLES = ("none", "groups-2", "groups-half")  # permutations: no parameters, and the heads' columns can follow
 
 ORDER = "closest to the target first, then fewer parameters"
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from featherface_core.config import ModelConfig
 from featherface_core.models.blocks import channel_shuffle
+from featherface_core.models.budget import FREE_SHUFFLES
 from featherface_core.models.featherface import LEVELS, FeatherFace
 from featherface_core.models.neck import BIFPN_EPS
 
-FREE_SHUFFLES = ("none", "groups-2", "groups-half")  # permutations; the heads' columns can be permuted alike
 HEADS = ("boxes", "classes", "landmarks")
 FUSIONS = ("p4_td", "p3_out", "p4_out", "p5_out")
 LAST = {"p3_out": 0, "p4_out": 1, "p5_out": 2}  # the fusions that are a cell's outputs, and their level

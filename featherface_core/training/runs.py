@@ -13,13 +13,15 @@ from featherface_core.models.checkpoint import (
     load_weights,
 )
 from featherface_core.models.variants import resolve_model, shipped_weights
-from featherface_core.recipe import Recipe
-from featherface_core.training.alpha import AlphaSchedule
+from featherface_core.recipe import MOST_EPOCHS, Recipe
+from featherface_core.training.alpha import BOUNDS, LATE_CAP, AlphaSchedule
 from featherface_core.training.order import ECHO
+from featherface_core.training.processes import find_processes
 from featherface_core.training.records import RunFolder
 from featherface_core.training.report import DistillReport, TrainReport
-from featherface_core.training.setup import CommandRun, Where, kept_name
+from featherface_core.training.setup import Where, kept_name, open_run
 from featherface_core.training.task import DistillTask, LabelsTask, Task
+from featherface_core.training.teacher import check_runtime
 
 
 def default_recipe(model: str, data: DataNames) -> Path:
@@ -49,7 +51,7 @@ def train(
     """
     if recipe.init == "teacher":
         raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
-    with CommandRun(recipe, data, held_out, where, on_event, "train", {}) as run:
+    with open_run(recipe, data, held_out, where, on_event, "train", {}) as run:
         recipe = run.recipe
         model, start = run.student(run.folder)
         report = run.fitted("model", run.folder, model, start, LabelsTask(recipe.loss, run.processes), recipe)
@@ -89,8 +91,10 @@ def distill(
             "name trained weights with --teacher-weights",
         )
     schedule = _alpha(recipe)
-    check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
-    with CommandRun(recipe, data, held_out, where, on_event, "distill", kept) as run:
+    check_range("--teacher-epochs", teacher_epochs, 0, MOST_EPOCHS)
+    if schedule.distils:
+        check_runtime(recipe.machine.teacher, find_processes(recipe.machine.device)[1])
+    with open_run(recipe, data, held_out, where, on_event, "distill", kept) as run:
         recipe = run.recipe
         distils = schedule.distils
         run.tell_plan(
@@ -212,8 +216,8 @@ def _alpha(recipe: Recipe) -> AlphaSchedule:
         d.strategy,
         recipe.epochs,
         adapt=d.shrink,
-        late_cap=0.4 if d.late_cap else None,
-        bounds=(0.1, 0.9) if d.bounds else None,
+        late_cap=LATE_CAP if d.late_cap else None,
+        bounds=BOUNDS if d.bounds else None,
     )
 
 
