@@ -140,7 +140,7 @@ class EvalConfig:
         return Protocol(parse_resize(self.protocol), self.flip, PostprocessConfig(self.score, self.nms, self.top_k))
 
 
-MAX_DROP = 0.5  # points of AP, of a hundred
+MAX_DROP = 0.5  # percentage points of AP
 MACHINE = ("batch", "device", "threads")  # of EvalConfig: what a resumed evaluation may be given anew
 OF_A_DETECTOR = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "landmarks_by", *MACHINE)
 
