@@ -44,9 +44,12 @@ GOLDEN_ROUNDING = {"v1": 1.4e-3, "v1_24": 4e-4, "v1_489015": 5e-5, "v1_original"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with most slow tests first: workers get whole files in turn, so the quick ones at the end even them out."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    """Under pytest-xdist, the files with most slow tests first: workers get whole files in turn, and quick files at the end
+    let all of them finish together.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
