@@ -33,11 +33,14 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# each worker runs whole files, for the fixtures that a file shares; tests/conftest.py puts the slow files first
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
 test: lint docs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 fast: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # the quick tests and one export with the oldest versions that pyproject.toml allows; torch comes with gigabytes of CUDA libraries
 oldest:

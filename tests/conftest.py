@@ -8,7 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.envi
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,38 @@ OUTPUTS = ("bbox", "cls", "ldm")
 # How far the golden numbers themselves, computed in float32, are from the same network in float64, rounded up. It is
 # the same on every machine. The networks with random states ("v1", "v1_24", "v2") magnify rounding a thousandfold.
 GOLDEN_ROUNDING = {"v1": 1.4e-3, "v1_24": 4e-4, "v1_489015": 5e-5, "v1_original": 9e-5, "v2": 4e-4}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist, the files with most slow tests first: workers get whole files in turn, and quick files at the end
+    let all of them finish together.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_trace_of_each_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every export of this session, on whichever worker, traces a network that was traced before by reading that trace.
+
+    What comes before and after a trace runs as ever: rewrites, simplification, metadata, checks, and the files.
+    """
+    from shared_traces import shared
+
+    from featherface_core.exporting import graph
+    from featherface_core.training import onnx_teacher
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of the workers together
+    folder = folder / "traces"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patched:
+        once = shared(graph.trace, folder)
+        for user in (graph, onnx_teacher):
+            patched.setattr(user, "trace", once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -212,7 +212,7 @@ def plain(report: dict) -> dict:
 
 
 @pytest.mark.slow
-def test_an_interrupt_leaves_an_evaluation_to_resume(tmp_path: Path) -> None:
+def test_an_interrupt_leaves_an_evaluation_to_resume(run: Run, tmp_path: Path) -> None:
     asked = ["eval", "--weights", "untrained", "--model", "v2", "--data", "synthetic:60", "--score", "0.5"]
     asked += ["--threads", "1"]  # waits for no other thread
     child = subprocess.Popen(
@@ -241,9 +241,9 @@ def test_an_interrupt_leaves_an_evaluation_to_resume(tmp_path: Path) -> None:
     assert not (tmp_path / "r" / "report.json").exists()
     both = []
     for more in (["eval", "--resume", "r"], [*asked, "--out", "whole"]):
-        ended = subprocess.run([SCRIPT, *more, "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert ended.returncode == 0, ended.stderr
-        both.append(plain(json.loads(ended.stdout)))
+        ended = run(*more, "--json")
+        assert ended.code == 0, ended.err
+        both.append(plain(json.loads(ended.out)))
     assert both[0] == both[1]
     assert both[0]["detections"] > 60
     assert store.read_bytes().startswith(kept[: kept.rindex(b"\n") + 1])

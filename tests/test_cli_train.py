@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -247,7 +246,7 @@ def test_preview_draws_a_sheet(run: Run, tmp_path: Path, faces: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_run_to_resume(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_leaves_a_run_to_resume(run: Run, tmp_path: Path, number: signal.Signals) -> None:
     command = [SCRIPT, "train", *TINY, "--epochs", "500", "--out", "r"]
     child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     metrics = tmp_path / "r" / "metrics.jsonl"
@@ -262,23 +261,18 @@ def test_a_signal_leaves_a_run_to_resume(tmp_path: Path, number: signal.Signals)
     assert "--resume r" in err
     assert (tmp_path / "r" / "last.pt").exists()
     done = len(metrics.read_text().splitlines())
-    more = [SCRIPT, "train", "--resume", "r", "--stop-after", str(done + 1), "--json"]
-    report = subprocess.run(more, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert report.returncode == 0, report.stderr
-    assert json.loads(report.stdout)["network"]["epochs"] == done + 1
+    resumed = run("train", "--resume", "r", "--stop-after", done + 1, "--json")
+    assert resumed.code == 0, resumed.err
+    assert json.loads(resumed.out)["network"]["epochs"] == done + 1
 
 
 @pytest.mark.slow
-def test_distill_without_anything_is_the_documented_command(tmp_path: Path) -> None:
+def test_distill_without_anything_is_the_documented_command(run: Run) -> None:
     """``featherface distill --alpha 0.8:0.5`` in an empty folder, cut short after its first epoch."""
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    command = [
-        sys.executable, "-m", "featherface_cli.app", "distill", "--alpha", "0.8:0.5", "--teacher-epochs", "1",
-        "--stop-after", "1", "--set", "pictures_per_epoch=64", "--json",
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    short = ("--teacher-epochs", "1", "--stop-after", "1", "--set", "pictures_per_epoch=64")
+    ran = run("distill", "--alpha", "0.8:0.5", *short, "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
     assert [(n["role"], n["model"]) for n in said["networks"]] == [("student", "v2"), ("teacher", "v1")]
 
 

@@ -1,11 +1,12 @@
 """The doctor on networks: parameter counts, weights of the user and those that ship, and the export."""
 
+import numpy as np
 import pytest
 from doctor_reports import one
 
 from featherface_core import doctor
 from featherface_core.doctor import toolkit as models
-from featherface_core.doctor.toolkit import _portrait
+from featherface_core.results import Detections
 
 
 @pytest.mark.usefixtures("imports_well")
@@ -34,9 +35,14 @@ def test_weights_are_read_and_tried(tmp_path):
     assert portrait.found.startswith("0 faces found in the shipped portrait")
 
 
+@pytest.mark.usefixtures("imports_well")
 @pytest.mark.parametrize(("faces", "verdict"), [(0, "warn"), (1, "ok"), (3, "ok"), (750, "warn")])
-def test_faces_in_the_portrait(faces, verdict):
-    finding = _portrait(faces)
+def test_faces_in_the_portrait(faces, verdict, weights, monkeypatch):
+    from featherface_core import TorchDetector
+
+    found = Detections(np.zeros((faces, 4)), np.zeros(faces), np.zeros((faces, 5, 2)))
+    monkeypatch.setattr(TorchDetector, "detect", lambda *_: found)
+    _, finding = doctor.run_doctor(only=["weights"], skip=["shipped"], weights=weights).findings
     assert finding.verdict == verdict
     assert finding.found.startswith(f"{faces} face")
     assert bool(finding.fix) == (verdict == "warn")

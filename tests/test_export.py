@@ -38,10 +38,7 @@ CANVAS = (64, 96)
 
 @pytest.fixture(scope="session")
 def exported(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, ExportReport]]:
-    """The dynamic ONNX file of a reference file, made once: an export takes a quarter of a minute.
-
-    Under pytest-xdist that is once on each worker that needs it, so keep this file on one: --dist loadfile.
-    """
+    """The dynamic ONNX file of a reference file, exported and proven once on each worker that needs it."""
     folder = tmp_path_factory.mktemp("dynamic")
 
     @cache
