@@ -37,7 +37,7 @@ from featherface_core.training.loop import Engine
 from featherface_core.training.onnx_teacher import make_teacher
 from featherface_core.training.order import ECHO, Order
 from featherface_core.training.processes import Processes
-from featherface_core.training.records import RunFolder
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.task import DistillTask
 
 PARTS = ("loading", "teacher", "forward", "rest")

@@ -42,7 +42,7 @@ def open_detector(
     weights: str | None, onnx: Path | None, model: str | None, device: str, threads: int, quiet: bool
 ) -> "tuple[Detector, Subject]":
     """The detector and what there is to say of it. Raises ConfigError, WeightsError."""
-    from featherface_core.detect.open import open_exported
+    from featherface_core.detect.open_exported import open_exported
     from featherface_core.evaluation.report import Subject
 
     if onnx is not None:
@@ -72,7 +72,7 @@ def open_second_look(by: str | None, detector: "Detector", device: str, threads:
     """
     if not by:
         return None
-    from featherface_core.detect.open import open_exported
+    from featherface_core.detect.open_exported import open_exported
     from featherface_core.detect.second_look import SecondLook
     from featherface_core.models.variants import SHIPPED
 
@@ -95,7 +95,7 @@ def _digest(exported: Path) -> str:
     """SHA-256 of what holds an exported network's weights."""
     import hashlib
 
-    from featherface_core.detect.open import weights_of
+    from featherface_core.detect.open_exported import weights_of
 
     return hashlib.sha256(weights_of(exported).read_bytes()).hexdigest()
 

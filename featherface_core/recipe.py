@@ -1,7 +1,7 @@
 """A recipe: everything that decides what a training run does, as frozen dataclasses. Imports no torch.
 
-Defaults and their meaning live here, once: the command line, the YAML files in configs/recipes and the run folder's config.yaml
-all fill these. A recipe and a seed give the same run again.
+Defaults and their meaning live here, once: a YAML file of configs/recipes, the command line and the run folder's config.yaml
+change them; where no recipe is named, ``training.runs.default_recipe`` takes one. A recipe and a seed give the same run again.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Reports of the doctor, and what its trial imports tell."""
 
-from featherface_core.doctor import finding as imports
-from featherface_core.doctor.finding import Imported
+from featherface_core.doctor import checks as imports
+from featherface_core.doctor.checks import Imported
 from featherface_core.results import DoctorReport, Finding
 
 

@@ -17,11 +17,11 @@ from featherface_core.recipe import (
     StoppingConfig,
     ValidationConfig,
 )
+from featherface_core.training.command_run import Where
 from featherface_core.training.loop import Engine
 from featherface_core.training.processes import Processes
-from featherface_core.training.records import RunFolder
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.runs import train
-from featherface_core.training.setup import Where
 from featherface_core.training.task import LabelsTask
 
 

@@ -20,9 +20,9 @@ from featherface_core.models.checkpoint import load_weights, read_notes
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model
 from featherface_core.training import score_calibration as calibration
+from featherface_core.training.command_run import Where
 from featherface_core.training.runs import train
 from featherface_core.training.score_calibration import AnchorShift, calibrate
-from featherface_core.training.setup import Where
 
 SIDE = 64
 CELLS = (SIDE // 8) ** 2, (SIDE // 16) ** 2, (SIDE // 32) ** 2

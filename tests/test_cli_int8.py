@@ -13,7 +13,7 @@ from small_network import small_network
 
 import featherface_core.int8.export_int8 as run_module
 from featherface_core.bench.rounds import Rounds
-from featherface_core.int8.forms import HeldOut
+from featherface_core.int8.comparison import HeldOut
 from featherface_core.pictures import PORTRAIT, read_picture
 
 

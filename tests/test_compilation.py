@@ -11,10 +11,10 @@ from small_runs import DATA, assert_same_run, recipe, silent
 
 from featherface_core.events import Note, RunEvent
 from featherface_core.models.variants import build_model
+from featherface_core.training.command_run import Where
 from featherface_core.training.device import CompilationError, Compiled
 from featherface_core.training.processes import StoppedError
 from featherface_core.training.runs import train
-from featherface_core.training.setup import Where
 
 compile_ = torch.compile
 

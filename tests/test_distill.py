@@ -19,10 +19,10 @@ from featherface_core.models.checkpoint import save_weights
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import DistillConfig, LossConfig, OptimiserConfig
 from featherface_core.training.alpha import AlphaSchedule
+from featherface_core.training.command_run import Where
 from featherface_core.training.losses import MultiBoxLoss
 from featherface_core.training.processes import Processes
 from featherface_core.training.runs import distill, resume, train
-from featherface_core.training.setup import Where
 from featherface_core.training.targets import Targets, anchors_of
 from featherface_core.training.task import DistillTask
 from featherface_core.training.teacher import (

@@ -8,7 +8,7 @@ import pytest
 
 from featherface_core import doctor
 from featherface_core.doctor import system as machine
-from featherface_core.doctor.finding import Check, DoctorOptions
+from featherface_core.doctor.checks import Check, DoctorOptions
 from featherface_core.errors import ConfigError
 from featherface_core.events import Progress
 from featherface_core.results import DoctorReport, Finding

@@ -7,7 +7,7 @@ from doctor_reports import facts, one
 
 from featherface_core import doctor
 from featherface_core.doctor import system as machine
-from featherface_core.doctor.finding import DoctorOptions
+from featherface_core.doctor.checks import DoctorOptions
 
 
 @pytest.mark.parametrize(

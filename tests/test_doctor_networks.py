@@ -5,7 +5,7 @@ import pytest
 from doctor_reports import one
 
 from featherface_core import doctor
-from featherface_core.doctor import toolkit as models
+from featherface_core.doctor import networks as models
 from featherface_core.results import Detections
 
 

@@ -14,11 +14,11 @@ import pytest
 from doctor_reports import one
 
 from featherface_core import doctor
+from featherface_core.detect.onnx_session import import_onnxruntime
 from featherface_core.detect.openvino import import_openvino
-from featherface_core.detect.session import import_onnxruntime
-from featherface_core.doctor import finding as imports
+from featherface_core.doctor import checks as imports
 from featherface_core.doctor import packages
-from featherface_core.doctor.finding import Check, DoctorOptions, Imported
+from featherface_core.doctor.checks import Check, DoctorOptions, Imported
 from featherface_core.errors import MissingPackageError
 from featherface_core.results import Finding
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface_core import doctor
-from featherface_core.doctor import finding as imports
-from featherface_core.doctor.finding import DoctorOptions, Imported
+from featherface_core.doctor import checks as imports
+from featherface_core.doctor.checks import DoctorOptions, Imported
 from featherface_core.errors import ConfigError, DataError
 from featherface_core.training.monitor import TrainingMonitor
 

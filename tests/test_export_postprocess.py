@@ -19,7 +19,7 @@ from test_package import FILES, REPORT, alone, check_sums, equal, pack
 
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector, TorchDetector
-from featherface_core.detect.open import open_exported
+from featherface_core.detect.open_exported import open_exported
 from featherface_core.errors import ExportError
 from featherface_core.exporting import export as export_module
 from featherface_core.exporting.export import export

@@ -16,9 +16,9 @@ from featherface_core.models.checkpoint import load_weights, model_of, read_note
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import CalibrationConfig, LossConfig, MachineConfig, OptimiserConfig, StoppingConfig
 from featherface_core.training import loop as engine
+from featherface_core.training.command_run import Where
 from featherface_core.training.parameters import freeze, set_modes
 from featherface_core.training.runs import distill, resume, train
-from featherface_core.training.setup import Where
 from featherface_core.training.validation import Validation
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

@@ -17,9 +17,9 @@ from featherface_core.config import ExportConfig
 from featherface_core.detect.detector import METADATA_KEY, OnnxDetector
 from featherface_core.errors import ConfigError, DataError, ExportError, WeightsError
 from featherface_core.int8.calibration import LARGEST, find_pictures, measure_ranges, network_input
+from featherface_core.int8.comparison import HeldOut, largest_drop
 from featherface_core.int8.config import Int8Config
 from featherface_core.int8.export_int8 import export_int8, quantise
-from featherface_core.int8.forms import HeldOut, largest_drop
 from featherface_core.int8.quantise import LIMIT, change, find_groups, half, part_of, quantised
 from featherface_core.int8.report import Int8Report
 from featherface_core.pictures import PORTRAIT, read_picture

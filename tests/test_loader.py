@@ -362,7 +362,7 @@ def test_no_more_is_kept_than_the_memory_holds() -> None:
 
 
 def test_the_first_samples_are_those_that_training_shows(tmp_path: Path) -> None:
-    from featherface_core.training.seen import training_samples
+    from featherface_core.training.preview import training_samples
 
     source = Pictures(12)
     recipe = Recipe(batch_size=4, size=64, seed=7, augment=MIXED)

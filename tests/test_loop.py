@@ -17,12 +17,12 @@ from torch import nn
 from featherface_core.errors import FeatherFaceError
 from featherface_core.events import Epoch, RunEvent
 from featherface_core.recipe import MachineConfig, OptimiserConfig
-from featherface_core.training import setup as command_run
+from featherface_core.training import command_run as command_run
+from featherface_core.training.command_run import Where
 from featherface_core.training.ema import Average
 from featherface_core.training.loop import Engine
 from featherface_core.training.processes import StoppedError
 from featherface_core.training.runs import resume, train
-from featherface_core.training.setup import Where
 
 
 class Late(Engine):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from featherface_core.errors import ConfigError, DataError, FeatherFaceError
 from featherface_core.training.monitor import TrainingMonitor
-from featherface_core.training.records import read_metrics
+from featherface_core.training.run_folder import read_metrics
 
 PLAN = {
     "epoch": 100,

@@ -13,9 +13,9 @@ from featherface_core.events import Plan, RunEvent
 from featherface_core.models.variants import VARIANTS
 from featherface_core.recipe import AmpKind, MachineConfig, Recipe
 from featherface_core.training import device as precision
+from featherface_core.training.command_run import Where
 from featherface_core.training.device import WORTH, Format, choose_format, measured_share
 from featherface_core.training.runs import resume, train
-from featherface_core.training.setup import Where
 
 CPU = torch.device("cpu")
 

@@ -22,7 +22,7 @@ from featherface_core.events import Note, RunEvent
 from featherface_core.pictures import read_picture
 from featherface_core.recipe import AugmentConfig, Recipe
 from featherface_core.training.loader import TrainingPictures
-from featherface_core.training.seen import preview, training_samples
+from featherface_core.training.preview import preview, training_samples
 
 PIXELS = bytes(cv2.imencode(".png", np.full((40, 50, 3), 90, np.uint8))[1])
 POINTS = "12 14 0.0 28 14 0.0 20 20 0.0 14 28 0.0 26 28 0.0"

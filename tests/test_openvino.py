@@ -14,7 +14,7 @@ from known_faces import stub_onnx
 
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import TorchDetector
-from featherface_core.detect.open import open_exported
+from featherface_core.detect.open_exported import open_exported
 from featherface_core.detect.openvino import OpenVinoNetwork, has_other_choice
 from featherface_core.errors import ConfigError, ExportError, WeightsError
 from featherface_core.exporting import export as export_module
@@ -147,7 +147,7 @@ def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.
 
 def test_detection_loads_no_torch_and_no_onnxruntime(exported: dict[str, Path]) -> None:
     code = (
-        "import sys; from pathlib import Path; from featherface_core.detect.open import open_exported; "
+        "import sys; from pathlib import Path; from featherface_core.detect.open_exported import open_exported; "
         f"open_exported(Path({str(exported['v2-dynamic'])!r})); "
         "print(sorted({'torch', 'onnxruntime', 'onnx'} & set(sys.modules)))"
     )
@@ -157,7 +157,8 @@ def test_detection_loads_no_torch_and_no_onnxruntime(exported: dict[str, Path]) 
 
 def test_signals_are_survived_where_two_detectors_have_gone(exported: dict[str, Path]) -> None:
     code = (
-        "import faulthandler, os, signal; from pathlib import Path; from featherface_core.detect.open import open_exported; "
+        "import faulthandler, os, signal; from pathlib import Path; "
+        "from featherface_core.detect.open_exported import open_exported; "
         "faulthandler.enable(); signal.signal(signal.SIGUSR1, lambda *_: None); "
         f"first, second = (open_exported(Path({str(exported['v2-dynamic'])!r})) for _ in range(2)); "
         "del first; del second; os.kill(os.getpid(), signal.SIGUSR1); print('alive')"

@@ -15,11 +15,11 @@ from featherface_core.events import Note, Progress, RunEvent
 from featherface_core.recipe import AugmentConfig, MachineConfig, Recipe
 from featherface_core.training import device as transfer
 from featherface_core.training import loader
+from featherface_core.training.command_run import Where, open_run
 from featherface_core.training.loader import TrainingPictures, batches
 from featherface_core.training.order import Key, Order
 from featherface_core.training.picture_store import PictureStore, StoreError
 from featherface_core.training.runs import resume, train
-from featherface_core.training.setup import Where, open_run
 
 CPU = torch.device("cpu")
 PLAIN = AugmentConfig(crop="none", mirror=0.0, colour=0.0)

@@ -14,7 +14,7 @@ from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import Heads, set_prior
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import LossConfig, OptimiserConfig, Recipe
-from featherface_core.training.setup import Where, open_run
+from featherface_core.training.command_run import Where, open_run
 
 FOCAL = LossConfig(classification="quality-focal", prior=0.02)
 

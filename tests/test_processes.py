@@ -17,13 +17,13 @@ from small_runs import DATA, recipe, silent
 from featherface_core.errors import ConfigError, FeatherFaceError
 from featherface_core.events import Note, RunEvent
 from featherface_core.recipe import Recipe
+from featherface_core.training.command_run import Where, open_run
 from featherface_core.training.processes import Processes, find_processes, process_group
 from featherface_core.training.runs import train
-from featherface_core.training.setup import Where, open_run
 
 
 def test_batch_size_must_divide_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featherface_core.training import setup as command_run
+    from featherface_core.training import command_run as command_run
 
     monkeypatch.setattr(command_run, "find_processes", lambda device: (Processes(0, 3), torch.device("cpu")))
     with pytest.raises(ConfigError, match="does not divide among 3"):
@@ -106,7 +106,7 @@ from featherface_core.data.synthetic import SyntheticFaces
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import AugmentConfig, OptimiserConfig
 from featherface_core.training.loop import Engine
-from featherface_core.training.records import RunFolder
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.processes import find_processes, process_group
 from featherface_core.training.task import LabelsTask
 processes, device = find_processes("cpu")

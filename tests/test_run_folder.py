@@ -13,9 +13,9 @@ from small_runs import DATA, recipe, silent
 from featherface_core.errors import ConfigError, FeatherFaceError, WeightsError
 from featherface_core.models.checkpoint import load_weights
 from featherface_core.models.variants import build_model
-from featherface_core.training.records import RunFolder
+from featherface_core.training.command_run import Where
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.runs import resume, train
-from featherface_core.training.setup import Where
 
 
 def test_a_run_folder_holds_what_is_documented(whole: Path) -> None:
@@ -51,7 +51,7 @@ def test_best_weights_are_a_plain_network_with_their_protocol(whole: Path) -> No
 def test_curves_go_to_tensorboard_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import types
 
-    from featherface_core.training.records import Curves
+    from featherface_core.training.run_folder import Curves
 
     written: list[tuple[str, float, int]] = []
 

@@ -13,9 +13,9 @@ from small_runs import DATA, assert_same_run, recipe, run, silent, tensors
 
 from featherface_core.events import Epoch, RunEvent, Step
 from featherface_core.recipe import MachineConfig
+from featherface_core.training.command_run import Where
 from featherface_core.training.processes import StoppedError
 from featherface_core.training.runs import resume, train
-from featherface_core.training.setup import Where
 
 
 def test_the_same_seed_gives_the_same_run(whole: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_killed_group_of_processes_leaves_a_run_to_resume(tmp_path: Path) -> N
         f"import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from small_runs import DATA, recipe, silent\n"
         "from featherface_core.recipe import MachineConfig\n"
-        "from featherface_core.training.setup import Where\n"
+        "from featherface_core.training.command_run import Where\n"
         "from featherface_core.training.runs import train\n"
         "machine = MachineConfig(device='cpu', workers=1, cache_gb=0.0)\n"
         f"train(recipe(epochs=500, machine=machine), DATA, None, Where(Path({str(out)!r})), silent)\n"
@@ -138,7 +138,7 @@ def test_kill_9_at_any_moment_leaves_a_run_that_resumes(whole: Path, tmp_path: P
         f"import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from small_runs import DATA, recipe, silent\n"
         "from featherface_core.recipe import MachineConfig\n"
-        "from featherface_core.training.setup import Where\n"
+        "from featherface_core.training.command_run import Where\n"
         "from featherface_core.training.runs import resume, train\n"
         f"out = Path({str(out)!r})\n"
         "machine = MachineConfig(device='cpu', workers=0, cache_gb=0.0, save_minutes=0.0)\n"

@@ -14,7 +14,7 @@ from featherface_core.data.sets import open_data
 from featherface_core.recipe import AugmentConfig, LossConfig, Recipe
 from featherface_core.training.loader import TrainingPictures
 from featherface_core.training.order import Order
-from featherface_core.training.seen import seen
+from featherface_core.training.preview import seen
 
 WHOLE = AugmentConfig(crop="none", mirror=0.0, colour=0.0)
 

@@ -19,9 +19,9 @@ from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model, shipped_weights
 from featherface_core.recipe import Recipe
 from featherface_core.training import onnx_teacher as module
+from featherface_core.training.command_run import Where
 from featherface_core.training.onnx_teacher import RuntimeTeacher, make_teacher
 from featherface_core.training.runs import distill
-from featherface_core.training.setup import Where
 from featherface_core.training.teacher import Teacher
 
 

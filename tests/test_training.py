@@ -11,11 +11,11 @@ from small_runs import DATA, Poisoned, recipe, run, runs_batches, silent
 from featherface_core.models.checkpoint import load_model
 from featherface_core.models.variants import build_model
 from featherface_core.recipe import AugmentConfig, MachineConfig, OptimiserConfig, StoppingConfig, ValidationConfig
+from featherface_core.training.command_run import Where
 from featherface_core.training.loop import Engine
 from featherface_core.training.processes import Processes
-from featherface_core.training.records import RunFolder
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.runs import train
-from featherface_core.training.setup import Where
 from featherface_core.training.task import LabelsTask
 
 

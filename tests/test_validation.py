@@ -20,8 +20,8 @@ from featherface_core.models.variants import build_model
 from featherface_core.recipe import LossConfig, StoppingConfig, ValidationConfig
 from featherface_core.training import loop as engine
 from featherface_core.training import validation
+from featherface_core.training.command_run import Where
 from featherface_core.training.runs import resume, train
-from featherface_core.training.setup import Where
 from featherface_core.training.validation import Validation, validate
 
 CPU = torch.device("cpu")

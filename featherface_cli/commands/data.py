@@ -139,7 +139,7 @@ def _seen(
     from featherface_cli.screens.console import print_json
     from featherface_cli.screens.data_screen import show_seen
     from featherface_core.recipe import make_recipe
-    from featherface_core.training.seen import seen, with_drawing
+    from featherface_core.training.preview import seen, with_drawing
 
     made = make_recipe(recipe, {}, overrides or ())
     with training_display(quiet or as_json, False) as listen:
@@ -171,8 +171,8 @@ def preview(
     from featherface_cli.screens.console import print_json
     from featherface_cli.screens.data_screen import show_preview
     from featherface_core.recipe import make_recipe
+    from featherface_core.training.preview import preview as run
     from featherface_core.training.runs import default_recipe
-    from featherface_core.training.seen import preview as run
 
     made = make_recipe(recipe or default_recipe("v2", data), {}, overrides or ())
     with training_display(quiet or as_json, False) as listen:

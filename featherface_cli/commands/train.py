@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from featherface_core.data.sets import DataNames
     from featherface_core.events import RunListener
     from featherface_core.recipe import Recipe
-    from featherface_core.training.setup import Where
+    from featherface_core.training.command_run import Where
 
     Work = Callable[[RunListener], Any]
 
@@ -49,8 +49,8 @@ def plan(data: o.DataOptions, changes: dict[str, Any], run: o.RunOptions) -> "tu
     """The recipe, the data and the place of a new run."""
     from featherface_core.config import SYNTHETIC
     from featherface_core.recipe import make_recipe
+    from featherface_core.training.command_run import Where
     from featherface_core.training.runs import default_recipe
-    from featherface_core.training.setup import Where
 
     names = data.data or SYNTHETIC
     file = data.recipe or default_recipe(changes.get("model", "v2"), names)

@@ -16,7 +16,7 @@ from featherface_core.data.report import (
     SetSummary,
 )
 from featherface_core.errors import counted
-from featherface_core.training.seen import PreviewReport
+from featherface_core.training.preview import PreviewReport
 
 BAR = 24  # letters of a full bar
 NUMBERS = ("pictures", "empty", "faces", "with landmarks", "ignored")

@@ -34,7 +34,7 @@ def show_export(report: ExportReport) -> None:
         ("time", f"{report.export_seconds:.1f} s to export, {report.total_seconds:.1f} s with all checks"),
     ]
     if report.post:
-        from featherface_core.detect.open import is_openvino
+        from featherface_core.detect.open_exported import is_openvino
 
         p, faces = report.post, sum(c.post_faces for c in report.checks)
         limits = f"by score {p.score:g}, NMS {p.nms:g}, top-k {p.top_k} unless a run gives others"

@@ -15,8 +15,8 @@ from featherface_core.bench.config import SIZE, BenchConfig, Setting, Source, wi
 from featherface_core.bench.report import Achieved, BenchReport, CandidateReport, Cost, Latency, Limit, Stages
 from featherface_core.bench.rounds import BUSY, WARM_UP, latency, ratio
 from featherface_core.bench.stages import Pipeline, measure_stages, measure_throughput
-from featherface_core.detect.open import is_openvino
-from featherface_core.detect.session import provider_of
+from featherface_core.detect.onnx_session import provider_of
+from featherface_core.detect.open_exported import is_openvino
 from featherface_core.errors import ConfigError, ParameterError
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.machine import machine_facts

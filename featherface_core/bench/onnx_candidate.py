@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from featherface_core.bench.config import Setting, fit
 from featherface_core.bench.report import Cost, NodeTime
 from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector, read_description
-from featherface_core.detect.session import open_session, session_options
+from featherface_core.detect.onnx_session import open_session, session_options
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import Picture, fill
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from featherface_core.bench.config import Setting
 from featherface_core.bench.report import NodeTime
-from featherface_core.detect.session import import_onnxruntime, open_session, session_options
+from featherface_core.detect.onnx_session import import_onnxruntime, open_session, session_options
 
 KINDS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8")
 

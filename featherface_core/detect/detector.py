@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featherface_core import boxes
 from featherface_core.config import PostprocessConfig, check_threads
-from featherface_core.detect.session import open_session, session_options
+from featherface_core.detect.onnx_session import open_session, session_options
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import MEAN, Picture, prepare
 from featherface_core.results import Detections, Floats

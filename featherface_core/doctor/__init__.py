@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from featherface_core import __version__
-from featherface_core.doctor import packages, system, toolkit, training_run
-from featherface_core.doctor.finding import Check, DoctorOptions
+from featherface_core.doctor import networks, packages, system, training_run
+from featherface_core.doctor.checks import Check, DoctorOptions
 from featherface_core.errors import ConfigError, FeatherFaceError, did_you_mean
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.models.variants import VARIANTS
@@ -37,14 +37,14 @@ CHECKS: tuple[Check, ...] = (
     Check("packages", "optional", packages.optional),
     Check("packages", "providers", packages.providers, needs=("onnxruntime",)),
     Check("packages", "cuda", packages.cuda, needs=("torch",)),
-    *(Check("models", name, partial(toolkit.variant, name), needs=("torch",)) for name in VARIANTS),
-    Check("weights", "shipped", toolkit.shipped, needs=(*_DETECT, "safetensors", "pydantic")),
-    Check("weights", "weights", toolkit.weights, needs=(*_DETECT, "safetensors", "pydantic")),
-    Check("export", "export", toolkit.export, needs=(*_DETECT, "onnx", "onnxscript", "onnxruntime")),
+    *(Check("models", name, partial(networks.variant, name), needs=("torch",)) for name in VARIANTS),
+    Check("weights", "shipped", networks.shipped, needs=(*_DETECT, "safetensors", "pydantic")),
+    Check("weights", "weights", networks.weights, needs=(*_DETECT, "safetensors", "pydantic")),
+    Check("export", "export", networks.export, needs=(*_DETECT, "onnx", "onnxscript", "onnxruntime")),
 )
 # Part of the report where their folder is named: most looks at a machine have neither data nor a run.
 CHECKS_ON_REQUEST: tuple[Check, ...] = (
-    Check("data", "data", toolkit.data, needs=("numpy", "cv2")),
+    Check("data", "data", networks.data, needs=("numpy", "cv2")),
     Check("run", "metrics", training_run.metrics),
     Check("run", "config", training_run.config, needs=("yaml",)),
     Check("run", "finished", training_run.finished),

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from importlib import metadata
 
-from featherface_core.doctor.finding import DoctorOptions, Imported
+from featherface_core.doctor.checks import DoctorOptions, Imported
 from featherface_core.machine import how_to_install
 from featherface_core.results import Finding
 

@@ -7,7 +7,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from featherface_core.doctor.finding import DoctorOptions
+from featherface_core.doctor.checks import DoctorOptions
 from featherface_core.doctor.packages import meets
 from featherface_core.errors import DataError
 from featherface_core.files import make_folder

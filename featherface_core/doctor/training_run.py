@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from featherface_core.config import load_yaml
-from featherface_core.doctor.finding import DoctorOptions
+from featherface_core.doctor.checks import DoctorOptions
 from featherface_core.errors import ConfigError, DataError, counted
 from featherface_core.files import CONFIG
 from featherface_core.results import Finding
 from featherface_core.training.monitor import HIGH_NORM, LOW_NORM
-from featherface_core.training.records import METRICS, MetricsFile, read_metrics
+from featherface_core.training.run_folder import METRICS, MetricsFile, read_metrics
 
 Epochs = list[dict[str, Any]]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featherface_core import boxes
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import ExportedNetwork, Network, TorchNetwork
-from featherface_core.detect.open import open_exported
+from featherface_core.detect.open_exported import open_exported
 from featherface_core.errors import ExportError, first_line
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.pictures import PORTRAIT, fill, read_picture

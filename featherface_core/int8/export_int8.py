@@ -12,7 +12,7 @@ import onnx
 
 from featherface_core.config import ExportConfig
 from featherface_core.detect.detector import METADATA_KEY, OnnxDetector
-from featherface_core.detect.session import import_onnxruntime
+from featherface_core.detect.onnx_session import import_onnxruntime
 from featherface_core.errors import ExportError
 from featherface_core.evaluation.compare import ROUNDING
 from featherface_core.evaluation.dataset import spread
@@ -21,8 +21,7 @@ from featherface_core.exporting.export import export
 from featherface_core.exporting.verify import check_file
 from featherface_core.files import replacing
 from featherface_core.int8.calibration import Pictures, find_pictures, measure_ranges, network_input
-from featherface_core.int8.config import Int8Config
-from featherface_core.int8.forms import (
+from featherface_core.int8.comparison import (
     NAMES,
     Figures,
     HeldOut,
@@ -32,6 +31,7 @@ from featherface_core.int8.forms import (
     time_forms,
     timed_size,
 )
+from featherface_core.int8.config import Int8Config
 from featherface_core.int8.quantise import PICTURES, Group, find_groups, half, measure_groups, quantised
 from featherface_core.int8.report import Calibration, GroupChange, Int8Report
 from featherface_core.machine import adds_up_int8, machine_facts

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from featherface_core import boxes
 from featherface_core.detect.detector import OUTPUTS, Detector
-from featherface_core.detect.session import open_graph, session_options
+from featherface_core.detect.onnx_session import open_graph, session_options
 from featherface_core.int8.report import GroupChange
 from featherface_core.results import Floats
 

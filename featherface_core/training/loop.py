@@ -27,7 +27,7 @@ from featherface_core.training.monitor import GradientHistory, TrainingMonitor
 from featherface_core.training.order import Order
 from featherface_core.training.parameters import freeze, parameter_groups, set_modes
 from featherface_core.training.processes import Processes, StoppedError, asked_to_stop, synchronise_normalisations
-from featherface_core.training.records import MOST_BAD_BATCHES, Curves, RunFolder
+from featherface_core.training.run_folder import MOST_BAD_BATCHES, Curves, RunFolder
 from featherface_core.training.schedule import LearningRate
 from featherface_core.training.task import Task
 from featherface_core.training.validation import Validation, validate

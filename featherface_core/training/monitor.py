@@ -13,7 +13,7 @@ from featherface_core.config import check_range
 from featherface_core.errors import ConfigError, FeatherFaceError
 from featherface_core.files import make_folder
 from featherface_core.recipe import MOST_EPOCHS
-from featherface_core.training.records import append_record, line_of, metrics_path, read_metrics, write_records
+from featherface_core.training.run_folder import append_record, line_of, metrics_path, read_metrics, write_records
 
 MOST_KEPT = 1024
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from featherface_core.config import ExportConfig
 from featherface_core.detect.detector import OUTPUTS
-from featherface_core.detect.session import open_graph, session_options
+from featherface_core.detect.onnx_session import open_graph, session_options
 from featherface_core.errors import ExportError, first_line
 from featherface_core.events import Note, RunListener
 from featherface_core.exporting.graph import INPUT, trace

@@ -15,11 +15,11 @@ from featherface_core.models.checkpoint import (
 from featherface_core.models.variants import resolve_model, shipped_weights
 from featherface_core.recipe import MOST_EPOCHS, Recipe
 from featherface_core.training.alpha import BOUNDS, LATE_CAP, AlphaSchedule
+from featherface_core.training.command_run import Where, kept_name, open_run
 from featherface_core.training.order import ECHO
 from featherface_core.training.processes import find_processes
-from featherface_core.training.records import RunFolder
 from featherface_core.training.report import DistillReport, TrainReport
-from featherface_core.training.setup import Where, kept_name, open_run
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.task import DistillTask, LabelsTask, Task
 from featherface_core.training.teacher import check_runtime
 

@@ -32,11 +32,11 @@ from featherface_core.training.loader import CachedPictures
 from featherface_core.training.loop import Best, Engine, Outcome
 from featherface_core.training.order import Order
 from featherface_core.training.picture_store import PictureStore, StoreError
+from featherface_core.training.preview import save_samples
 from featherface_core.training.processes import Processes, find_processes, process_group
-from featherface_core.training.records import RunFolder
 from featherface_core.training.report import DistillReport, NetworkRow, TrainReport
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.score_calibration import calibrate_file
-from featherface_core.training.seen import save_samples
 from featherface_core.training.task import LabelsTask, Task
 from featherface_core.training.validation import describe, validate
 

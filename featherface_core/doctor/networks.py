@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from featherface_core.config import ExportConfig
-from featherface_core.doctor.finding import DoctorOptions
+from featherface_core.doctor.checks import DoctorOptions
 from featherface_core.errors import counted
 from featherface_core.events import ignore
 from featherface_core.machine import how_to_install
@@ -49,7 +49,7 @@ def variant(name: str, options: DoctorOptions) -> Finding:
     count = sum(p.numel() for p in build_model(name).parameters())
     expected = PARAMETERS.get(name)
     if expected is None:
-        fix = f"add {name!r} to PARAMETERS in featherface_core/doctor/toolkit.py"
+        fix = f"add {name!r} to PARAMETERS in featherface_core/doctor/networks.py"
         return Finding("models", name, "warn", f"{count:,} parameters, with no figure to compare with", fix)
     if count != expected:
         found = f"{count:,} parameters instead of {expected:,}: the code was changed"

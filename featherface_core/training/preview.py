@@ -23,7 +23,7 @@ from featherface_core.recipe import Recipe
 from featherface_core.training.assignment import Predictions, match
 from featherface_core.training.loader import TrainingPictures, collate
 from featherface_core.training.order import Key, Order
-from featherface_core.training.records import RunFolder
+from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.targets import Targets
 
 COLUMNS = 6
