@@ -9,7 +9,7 @@ CONSTRAINTS ?= constraints.txt
 # a weights file of your own for the demo: make demo WEIGHTS=FILE; without, those that ship
 WEIGHTS ?=
 
-.PHONY: demo test lint fast oldest setup clean
+.PHONY: demo test lint fast oldest docs build setup clean
 
 setup: $(READY)
 
@@ -17,7 +17,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11"; echo "hint: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,docs]'
 	@touch $@
 
 demo: $(READY)
@@ -36,7 +36,7 @@ lint: $(READY)
 # each worker runs whole files, for the fixtures that a file shares; tests/conftest.py puts the slow files first
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-test: lint
+test: lint docs
 	$(PYTEST)
 
 fast: $(READY)
@@ -47,5 +47,15 @@ oldest:
 	$(MAKE) fast VENV=$(VENV)-oldest CONSTRAINTS=constraints-oldest.txt
 	$(VENV)-oldest/bin/featherface doctor --only export
 
+# the site of docs/ and the public API in site/index.html; a warning is an error
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# dist/: the source archive and the wheel made from it; both are installed in environments of their own, and tried
+build: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	PYTHON=$(PYTHON) CONSTRAINTS=$(CONSTRAINTS) .ci/try-packages dist/*.tar.gz dist/*.whl
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(OUT) build dist
+	rm -rf $(VENV) $(VENV)-oldest $(OUT) build dist site

@@ -17,7 +17,7 @@ def open_source(weights: str | None, model: str | None, quiet: bool, trained: bo
 
     trained: a variant that no weights ship for is an error, not an untrained network. Raises ConfigError, WeightsError.
     """
-    from featherface_cli.render import note
+    from featherface_cli.screens.console import note
     from featherface_core.models.checkpoint import load_weights
     from featherface_core.models.variants import DEFAULT, SHIPPED, build_model, resolve_model, shipped_weights
 
@@ -53,12 +53,12 @@ def open_detector(
             raise ConfigError(
                 "--onnx brings its own network; --weights and --model do not go with it", "leave them out"
             )
-        found = open_exported(onnx, threads)
+        found = open_exported(onnx, threads, device)
         config = with_values(ModelConfig(), found.description["model"], str(onnx))
         digest = _digest(onnx)
         parameters = sum(count_parameters(config).values())
         words = f"{onnx.name}, of {found.weights}"
-        return found, Subject(found.model, words, digest, found.backend, "cpu", parameters)
+        return found, Subject(found.model, words, digest, found.backend, device, parameters)
     source = open_source(weights, model, quiet, trained=True)
     name, digest, made = _torch_detector(source, device, threads)
     parameters = sum(p.numel() for p in made.network.model.parameters())
@@ -80,7 +80,7 @@ def open_second_look(by: str | None, detector: "Detector", device: str, threads:
     if by == SAME:
         return SecondLook(detector)
     if path.suffix.lower() in (".onnx", ".xml"):
-        found = open_exported(path, threads)
+        found = open_exported(path, threads, device)
         return SecondLook(found, f"{found.model}, {path.name} (sha256 {_digest(path)[:12]})")
     if by not in SHIPPED and not path.suffix and not path.exists():
         raise ConfigError(

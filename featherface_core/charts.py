@@ -94,7 +94,7 @@ def _most(high: int, fits: Callable[[int], bool]) -> int:
 INK, MUTED, GRID, FIRST, OTHER = "#1b1f24", "#57606a", "#dde1e6", "#d55e00", "#0072b2"  # Okabe-Ito
 WIDTH, ROW, TOP, AXIS, LINE = 8.0, 0.42, 0.25, 0.55, 0.17  # inches
 NAMES, GAP = 3.0, 0.15  # inches at most for the names, and between the axis and the figures
-DPI = 150
+DPI = 150  # of a PNG
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from featherface_core.errors import ConfigError, did_you_mean, first_line
+from featherface_core.errors import ConfigError, ParameterError, did_you_mean, first_line
 
 UNTRAINED = "untrained"  # stands where the weights are named, for a random network
 SAME = "same"  # stands where the network of a second look is named, for the detecting one
+SYNTHETIC = "synthetic"  # stands where a data set is named, for drawn faces
 MIN_SIZE = 32  # the coarsest stride: below it the last feature map would be empty
 
 AttentionKind = Literal["none", "cbam", "shared-cbam"]
@@ -34,6 +35,11 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"{name} {value!r} is not a whole number", f"use {low} to {high}")
     if not low <= value <= high:
         raise ConfigError(f"{name} {value} is out of range", f"use {low} to {high}")
+
+
+def check_threads(threads: int) -> None:
+    """Raise ConfigError unless ``threads`` is a number of CPU threads, or 0 for the runtime's own choice."""
+    check_range("--threads", threads, 0, 1024)
 
 
 @dataclass(frozen=True)
@@ -112,23 +118,20 @@ class PostprocessConfig:
 
 @dataclass(frozen=True)
 class DetectConfig:
-    """What ``featherface detect`` does with each picture.
+    """What ``featherface detect`` does with each picture; the detector that it is given has its device and threads.
 
     size: long side in pixels that pictures are scaled to, None for their own size. batch: pictures of equal shape that
-    go through the network together. threads: CPU threads, 0 for the runtime's choice. device: a torch device.
+    go through the network together.
     """
 
     size: int | None = None
     batch: int = 1
     post: PostprocessConfig = PostprocessConfig()
-    device: str = "cpu"
-    threads: int = 0
 
     def __post_init__(self) -> None:
         if self.size is not None:
             check_size("--size", self.size)
         check_range("--batch", self.batch, 1, 1024)
-        check_range("--threads", self.threads, 0, 1024)
 
 
 ExportForm = Literal["onnx", "openvino"]
@@ -166,6 +169,61 @@ class ExportConfig:
                 check_size("size", side)
         check_range("--opset", self.opset, 19, 23)
         check_choice("--format", self.form, ExportForm)
+
+
+# the endings of each form of export: a network's graph, or its weights alone
+EXPORT_SUFFIXES = {
+    "onnx": (".onnx",),
+    "openvino": (".xml",),
+    "safetensors": (".safetensors",),
+    "pth": (".pth", ".pt", ".tar"),
+}
+OF_A_GRAPH = ("package", "simplify", "plain", "decompose", "with_postprocess", "dynamic", "test_sizes")
+
+
+def check_export(given: Mapping[str, Any]) -> None:
+    """Raise ParameterError for parameters of an export that do not go together.
+
+    given: name and value of what the caller chose, defaults left out: fields of ExportConfig, of which ``form`` is any of
+    EXPORT_SUFFIXES, sizes are texts, and ``plain`` stands for optimise=False; ``with_postprocess`` and the fields of
+    PostprocessConfig; ``package``, ``out`` and ``weights``.
+    """
+    form, dynamic = given.get("form", ExportConfig.form), given.get("dynamic", ExportConfig.dynamic)
+    if "size" in given and dynamic:
+        size = given["size"]
+        raise ParameterError(
+            f"`size` {size} goes with `dynamic=False`; a dynamic file takes every size", "add `dynamic=False`"
+        )
+    if "size" in given and len(parse_sizes(given["size"])) != 1:
+        raise ParameterError(f"`size` {given['size']} is more than one", "a static file has one: 640 or 480x640")
+    if "test_sizes" in given and not dynamic:
+        raise ParameterError(
+            "`test_sizes` does not go with `dynamic=False`, which has one size", "name that one with `size`"
+        )
+    if form not in EXPORT_SUFFIXES:
+        raise ParameterError(f"`form` {form!r} is not known", f"use {', '.join(EXPORT_SUFFIXES)}")
+    graph = form in get_args(ExportForm)
+    if not graph and any(name in given for name in OF_A_GRAPH if not (name == "dynamic" and dynamic)):
+        raise ParameterError(
+            f"`form` {form} converts weights alone",
+            "leave out `package`, `simplify`, `plain`, `decompose`, `with_postprocess`, `dynamic=False` and "
+            "`test_sizes`",
+        )
+    limits = [field.name for field in fields(PostprocessConfig) if field.name in given]
+    if limits and not ("with_postprocess" in given and form == "onnx"):
+        raise ParameterError(
+            f"`{limits[0]}` {given[limits[0]]} is for ONNX files `with_postprocess`, which fall back to it",
+            "leave it out, and give it to detect; or add `with_postprocess`, with `form` onnx",
+        )
+    if form == "openvino" and "package" in given:
+        raise ParameterError("`package` goes with `form` onnx", "leave out `package`, or `form` openvino")
+    out, weights = given.get("out"), given.get("weights")
+    if out is not None and out.suffix.lower() not in EXPORT_SUFFIXES[form]:
+        raise ParameterError(
+            f"`out` {out} does not end as {form} files do", f"use {EXPORT_SUFFIXES[form][0]}, or another `form`"
+        )
+    if out is not None and weights and out.resolve() == Path(weights).resolve():
+        raise ParameterError(f"`out` {out} is the weights file itself", "give the new file another name")
 
 
 def check_size(name: str, side: int) -> None:
@@ -228,6 +286,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"cannot read {path}: {problem}", "is it a text file that you may read?") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # a number of 5,000 digits, a 31st of February, brackets in brackets
+        raise ConfigError(f"{path} holds a value that cannot be read: {first_line(problem)}", "correct it") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys", "write lines such as 'width: 40'")
     return content
@@ -325,6 +388,6 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
                 raise ConfigError(f"--set {pair!r} sets a part of {parent!r}, set whole before", "keep one of the two")
         try:
             place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {pair!r}: the value is not YAML", "for example --set width=40") from None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise ConfigError(f"--set {pair[:200]!r}: the value is not YAML", "for example --set width=40") from None
     return nested

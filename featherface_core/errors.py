@@ -1,6 +1,7 @@
 """Every failure a user can meet: one line that names the value and the place, and one hint with the fix; their words."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -26,6 +27,22 @@ class ConfigError(FeatherFaceError):
     exit_code = 2
 
 
+class ParameterError(ConfigError):
+    """Parameters that do not go together.
+
+    Its texts name a parameter between backticks, `` `name` ``, or `` `name=False` `` where the value matters: a program that has
+    other names for them, such as the command line, puts its own there.
+    """
+
+    def renamed(self, name_of: Callable[[str], str]) -> ConfigError:
+        """The same error in other names. name_of: from what stands between backticks to what a user knows."""
+
+        def put(text: str) -> str:
+            return re.sub(r"`([\w=]+)`", lambda found: name_of(found[1]), text)
+
+        return ConfigError(put(self.message), put(self.hint), tuple(map(put, self.details)))
+
+
 class DataError(FeatherFaceError):
     """A picture, video or label that cannot be read or written."""
 
@@ -46,6 +63,19 @@ class ExportError(FeatherFaceError):
 
 class MissingPackageError(FeatherFaceError):
     """A package that is not installed, or is installed and broken."""
+
+
+def refuse(parameters: Sequence[str], why: str) -> None:
+    """Raise ParameterError for ``parameters``, if there are any, that have no meaning beside another. why: names that one.
+
+    >>> refuse(["score", "nms"], "`predictions` were made elsewhere")
+    Traceback (most recent call last):
+    featherface_core.errors.ParameterError: `predictions` were made elsewhere; `score`, `nms` do not go with it
+    """
+    if parameters:
+        listed = ", ".join(f"`{name}`" for name in parameters)
+        verb = "does" if len(parameters) == 1 else "do"
+        raise ParameterError(f"{why}; {listed} {verb} not go with it", f"leave {listed} out")
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

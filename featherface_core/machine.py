@@ -54,3 +54,17 @@ def import_package(name: str, fix: str) -> Any:
         return import_module(name)
     except Exception as problem:  # a broken wheel fails with whatever its loader meets
         raise MissingPackageError(f"{name} cannot be imported: {problem}", fix) from None
+
+
+def how_to_install(package: str = "", options: str = "") -> str:
+    """The command that installs a package by its name; without a name this project, from its own folder.
+
+    A registry may have another project of this project's name, so no hint installs it, or an extra of it, by name.
+
+    >>> how_to_install("openvino")
+    'pip install openvino'
+    >>> how_to_install(options="--no-deps")
+    "in the project's folder: pip install --no-deps ."
+    """
+    command = " ".join(word for word in ("pip install", options, package or ".") if word)
+    return command if package else f"in the project's folder: {command}"

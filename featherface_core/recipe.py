@@ -5,14 +5,24 @@ all fill these. A recipe and a seed give the same run again.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from featherface_core.config import MIN_SIZE, check_choice, check_range, check_size, load_yaml, with_values
+from featherface_core.config import (
+    MIN_SIZE,
+    check_choice,
+    check_range,
+    check_size,
+    load_yaml,
+    parse_overrides,
+    with_values,
+)
 from featherface_core.errors import ConfigError
 
+MOST_EPOCHS = 1_000_000  # of any run
 CropKind = Literal["official", "jitter", "face-size", "collage", "mixture", "none"]
 ClassLoss = Literal["cross-entropy", "focal", "quality-focal"]
 BoxLoss = Literal["smooth-l1", "iou", "diou", "ciou", "eiou"]
@@ -397,7 +407,7 @@ class Recipe:
     calibration: CalibrationConfig = CalibrationConfig()
 
     def __post_init__(self) -> None:
-        check_range("--epochs", self.epochs, 1, 1_000_000)
+        check_range("--epochs", self.epochs, 1, MOST_EPOCHS)
         check_range("pictures_per_epoch", self.pictures_per_epoch, 0, 1_000_000_000)
         for weight in self.set_weights:
             check_range("set_weights", weight, 0.0, 1000.0)
@@ -417,6 +427,25 @@ class Recipe:
 def load_recipe(path: Path, base: Recipe | None = None) -> Recipe:
     """The recipe of a YAML file; what it leaves out stays as in ``base``. Raises ConfigError that names the key."""
     return with_values(base or Recipe(), load_yaml(path), str(path))
+
+
+def make_recipe(file: Path, changes: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of ``file``, with ``changes`` and then ``overrides`` on top.
+
+    changes: values by dotted key, such as ``optimiser.lr``; a key of ``stopping`` also switches early stopping on, unless
+    ``stopping.enabled`` is among them. overrides: texts such as ``optimiser.lr=5e-4``. Raises ConfigError that names the key.
+    """
+    if any(key.startswith("stopping.") for key in changes):
+        changes = {"stopping.enabled": True, **changes}
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        place = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    recipe = with_values(load_recipe(file), values, "the command line")
+    return with_values(recipe, parse_overrides(overrides), "--set")
 
 
 def as_mapping(recipe: Recipe) -> dict[str, Any]:

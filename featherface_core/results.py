@@ -252,27 +252,25 @@ class PictureResult:
     drawn: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectReport:
-    """All of a ``detect`` run.
+    """The counts of a ``detect`` run; each picture's result went to its ``on_result``.
 
-    out: the folder written to, or None. interrupted: stopped by the user before its end. landmarks_by: the network whose second
-    look at each face placed the landmarks, "" where there is none.
+    pictures: pictures and frames that were read; broken: those that could not be; faces: found in all of them. out: the folder
+    written to, or None. interrupted: stopped by the user before its end. landmarks_by: the network whose second look at each
+    face placed the landmarks, "" where there is none.
     """
 
     model: str
     weights: str
     backend: str
-    pictures: tuple[PictureResult, ...]
+    pictures: int
+    broken: int
+    faces: int
     out: str | None
     seconds: float
     interrupted: bool = False
     landmarks_by: str = ""
-
-    @property
-    def broken(self) -> tuple[PictureResult, ...]:
-        """The pictures that could not be read."""
-        return tuple(p for p in self.pictures if p.problem)
 
 
 def as_json(result: Any, command: str) -> dict[str, Any]:

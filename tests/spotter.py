@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from featherface_core.boxes import encode_boxes, encode_landmarks, make_anchors
 from featherface_core.config import DetectConfig
 from featherface_core.detect.detect_files import detect_files
 from featherface_core.detect.detector import Detector, default_constants
-from featherface_core.events import Progress
+from featherface_core.events import Listener, Progress, ignore
 from featherface_core.results import DetectReport, PictureResult
 
 Box = tuple[int, int, int, int]
@@ -114,8 +115,28 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def run(paths: list, out: Path | None = None, network: Spotter | Fixed | None = None, **config) -> DetectReport:
-    return detect_files(detector(network), [str(path) for path in paths], DetectConfig(**config), out)
+@dataclass(frozen=True)
+class Found:
+    """What a run of detect_files told of each picture, and its report."""
+
+    pictures: list[PictureResult]
+    report: DetectReport
+
+    @property
+    def broken(self) -> list[PictureResult]:
+        return [picture for picture in self.pictures if picture.problem]
+
+
+def run(
+    paths: list, out: Path | None = None, network: Spotter | Fixed | None = None, on_event: Listener = ignore, **config
+) -> Found:
+    told: list[PictureResult] = []
+    named = [str(path) for path in paths]
+    report = detect_files(detector(network), named, DetectConfig(**config), out, told.append, on_event)
+    good = [picture for picture in told if not picture.problem]
+    assert (report.pictures, report.broken) == (len(good), len(told) - len(good))
+    assert report.faces == sum(len(picture.faces) for picture in good)
+    return Found(told, report)
 
 
 def digests(paths: list[Path]) -> list[str]:

@@ -14,7 +14,7 @@ from bench_files import SHARED, candidate, peer, report
 from command_line import SAYS_MODULES, Run, assert_refused
 from known_faces import stub_onnx
 
-from featherface_cli.render_bench import show_bench
+from featherface_cli.screens.bench_screen import show_bench
 from featherface_core.bench.report import Achieved, Alone, Cost, NodeTime, Throughput
 
 PEERS = sorted((SHARED / "peers").glob("*.onnx"))
@@ -75,7 +75,7 @@ def test_json_of_three_files(run: Run, files: list[Path], tmp_path: Path) -> Non
 
 
 def test_screens_fit_eighty_columns(run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featherface_cli.render.stdout.width", 80)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", 80)
     ran = run("bench", files[0], files[2], *FAST, "--profile", "--size", "64x96", "--threads", "1,2")
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= 80
@@ -266,7 +266,7 @@ def test_ctrl_c(run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch, tm
 
 
 def screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Any, width: int = 80) -> str:
-    monkeypatch.setattr("featherface_cli.render.stdout.width", width)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", width)
     show_bench(made)
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= width

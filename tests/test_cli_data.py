@@ -34,11 +34,11 @@ def test_check_screen(run: Run, small: Path) -> None:
 def test_screens_fit(run: Run, small: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     from rich.console import Console
 
-    from featherface_cli import render_data
+    from featherface_cli.screens import data_screen
 
     for arguments in (("check", small), ("stats", small), ("convert", small, "--to", "yolo", "--out", f"o{columns}")):
         console = Console(highlight=False, markup=False, width=columns)
-        monkeypatch.setattr(render_data, "stdout", console)
+        monkeypatch.setattr(data_screen, "stdout", console)
         ran = run(*arguments)
         assert ran.code == 0
         assert max(map(len, ran.out.splitlines()[1:])) <= columns  # the first line is the path, never cut in a pipe

@@ -177,6 +177,20 @@ def test_onnx_files_that_cannot_be_used(run: Run, picture: Path, weights: Path, 
     assert_refused(run("detect", picture, "--onnx", "bad.onnx", "--weights", weights), 2, "--onnx")
 
 
+@pytest.mark.parametrize(("device", "why"), [("cuda", "CUDAExecutionProvider"), ("mps", "onnxruntime")])
+def test_an_exported_file_runs_on_the_device_that_is_named_or_not_at_all(
+    run: Run, picture: Path, stub: Path, tmp_path: Path, device: str, why: str
+) -> None:
+    import onnxruntime
+
+    if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    for asked in (("detect", picture), ("eval", "--data", "synthetic:2")):
+        assert_refused(run(*asked, "--onnx", stub, "--device", device), 2, f"--device {device}".split()[1], why)
+        assert_refused(run(*asked, "--onnx", stub, "--threads", "-1"), 2, "--threads -1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [picture.name]
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [

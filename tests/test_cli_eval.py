@@ -15,7 +15,7 @@ from command_line import SCRIPT, Run, assert_refused, words_of
 from eval_scenes import AP, AP50, EVAL, OFFICIAL, Scene, draw
 from painted import Painted, Stopped
 
-from featherface_cli import render
+from featherface_cli.screens import console
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def test_the_screen_of_an_evaluation(run: Run, painted: object, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.stdout, "width", 80)
+    monkeypatch.setattr(console.stdout, "width", 80)
     ran = run("eval", *EVAL, "--data", "val", "--ground-truth", "truth", "--html")
     assert (ran.code, ran.err) == (0, "")
     said = words_of(ran.out)
@@ -125,7 +125,7 @@ def test_a_fall_below_the_baseline_fails(run: Run, painted: object, world: Path)
     assert run("eval", *EVAL, "--data", "album", "--out", "old").code == 0
     same = run("eval", *EVAL, "--data", "album", *old, "--out", "same")
     assert same.code == 0
-    assert "no figure fell by more than 0.5 points of AP" in same.out
+    assert "no figure fell by more than 0.5 percentage points of AP" in same.out
     # one face is not found any more
     draw(world / "album" / "images", [Scene(OFFICIAL[1].name, found=OFFICIAL[1].found[:1])])
     worse = run("eval", *EVAL, "--data", "album", *old, "--out", "worse")
@@ -133,7 +133,7 @@ def test_a_fall_below_the_baseline_fails(run: Run, painted: object, world: Path)
     now = 1 / 7 + 1 / 7 * 2 / 3
     row = next(line.split() for line in worse.out.splitlines() if line.split()[:1] == ["AP@0.5"] and "fell" in line)
     assert row == ["AP@0.5", f"{AP50:.4f}", f"{now:.4f}", f"{(now - AP50) * 100:+.2f}", "fell"]
-    assert "a figure fell by more than 0.5 points of AP" in worse.out
+    assert "a figure fell by more than 0.5 percentage points of AP" in worse.out
     assert (world / "worse" / "report.json").exists()
     assert run("eval", *EVAL, "--data", "album", *old, "--max-drop", "20", "--out", "much").code == 0
     ran = run("eval", *EVAL, "--data", "album", *old, "--json", "--out", "json")

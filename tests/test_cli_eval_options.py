@@ -26,6 +26,8 @@ from featherface_core.evaluation.report import read_report
         (("--predictions", "good", "--protocol", "vga"), "--protocol does not go with it"),
         (("--weights", "painted", "--data", "synthetic:few"), "--data 'synthetic:few': 'few' is not a number"),
         (("--weights", "w", "--max-drop", "1"), "--max-drop 1 says nothing without a baseline"),
+        (("--weights", "w", "--max-drop", "0.5"), "--max-drop 0.5 says nothing without a baseline"),  # as by default
+        (("--predictions", "good", "--score", "0.02"), "made elsewhere; --score does not go with it"),  # as by default
     ],
 )
 def test_options_without_a_meaning(

@@ -20,6 +20,8 @@ from featherface_core.models.variants import VARIANTS, build_model
         (["--static", "--size", "20"], ["20"]),
         (["--dynamic", "--size", "640"], ["--size 640", "--static"]),
         (["--static", "--test-sizes"], ["--test-sizes", "--static"]),
+        (["--score", "0.5"], ["--score 0.5", "--with-postprocess", "--format onnx"]),
+        (["--calibration-pictures", "64"], ["--calibration-pictures without --int8"]),
         (["--format", "tflite"], ["'tflite'"]),
         (["--format", "safetensors", "--model", "v1-24"], ["--weights"]),
         (["--weights", "untrained", "--model", "v9"], ["'v9'"]),

@@ -45,7 +45,7 @@ def pieces(tmp_path: Path) -> Path:
 def test_without_labels_it_says_that_no_ap_was_measured(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featherface_cli.render.stdout.width", 80)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", 80)
     ran = run("export", "--int8", "--calibration", "pieces", "--weights", "untrained")
     assert ran.code == 0, ran.err
     assert max(len(line) for line in ran.out.splitlines()) <= 80
@@ -63,7 +63,7 @@ def test_every_command_takes_the_file(run: Run, tmp_path: Path) -> None:
     data = make_small(tmp_path / "data")
     ran = run(
         "export", "--int8", "--calibration", "pieces", "--val", data / "val", "--out", "q.onnx", "--json",
-        "--max-drop", "1", "--weights", "untrained", "--quiet",
+        "--max-drop", "100", "--weights", "untrained", "--quiet",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
@@ -83,12 +83,12 @@ def test_the_screen_with_ap_at_80_columns(run: Run, tmp_path: Path, monkeypatch:
     data = make_small(tmp_path / "data")
     figures = iter([{"easy": 0.9, "hard": None}, {"easy": 0.9, "hard": None}, {"easy": 0.895, "hard": None}])
     monkeypatch.setattr(HeldOut, "measure", lambda *_: next(figures))
-    monkeypatch.setattr("featherface_cli.render.stdout.width", 80)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", 80)
     ran = run("export", "--int8", "--calibration", "pieces", "--val", data / "val", "--weights", "untrained")
     assert max(len(line) for line in ran.out.splitlines()) <= 80
     said = words_of(ran.out)
     assert "int8 against float32 -0.0050 unknown" in said
-    assert "falls by 0.0050 at most; 0.01 is allowed" in said
+    assert "falls by 0.50 percentage points at most; 1 may be lost" in said
     assert "original size, no flip, score above 0.02" in said
 
 
@@ -98,8 +98,31 @@ def test_what_lost_too_much_is_not_written(run: Run, tmp_path: Path, monkeypatch
     figures = iter([{"ap50": 0.9}, {"ap50": 0.9}, {"ap50": 0.88}])
     monkeypatch.setattr(HeldOut, "measure", lambda *_: next(figures))
     ran = run("export", "--int8", "--calibration", "pieces", "--val", data / "val", "--weights", "untrained")
-    assert_refused(ran, 5, "0.0200", "0.01", "ap50: 0.9000 in float32, 0.8800 in int8", "--max-drop 1")
+    assert_refused(
+        ran,
+        5,
+        "falls by 2.00 percentage points",
+        "1 may be lost",
+        "ap50: 0.9000 in float32, 0.8800 in int8",
+        "--max-drop 100",
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "pieces"]
+
+
+@pytest.mark.usefixtures("small_export", "pieces")
+@pytest.mark.parametrize(("points", "code"), [("1.9", 5), ("2", 0), ("2.1", 0)])
+def test_a_drop_is_in_percentage_points_as_in_eval(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: str, code: int
+) -> None:
+    data = make_small(tmp_path / "data")
+    figures = iter([{"ap50": 0.9}, {"ap50": 0.9}, {"ap50": 0.88}])
+    monkeypatch.setattr(HeldOut, "measure", lambda *_: next(figures))
+    asked = ("--calibration", "pieces", "--val", data / "val", "--max-drop", points, "--weights", "untrained", "--json")
+    ran = run("export", "--int8", *asked)
+    assert ran.code == code
+    if code == 0:  # in the report as ever: of AP from 0 to 1
+        report = json.loads(ran.out)
+        assert (report["drop"], report["max_drop"]) == pytest.approx((0.02, float(points) / 100))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +136,11 @@ def test_what_lost_too_much_is_not_written(run: Run, tmp_path: Path, monkeypatch
         (["--int8", "--calibration", "pieces", "--package", "deploy"], 2, ["--package"]),
         (["--int8", "--calibration", "pieces", "--with-postprocess"], 2, ["--with-postprocess"]),
         (["--int8", "--calibration", "pieces", "--max-drop", "0.5"], 2, ["--max-drop 0.5", "--val"]),
-        (["--int8", "--calibration", "pieces", "--val", "x", "--max-drop", "7"], 2, ["--max-drop 7"]),
+        (
+            ["--int8", "--calibration", "pieces", "--val", "x", "--max-drop", "101"],
+            2,
+            ["--max-drop 101", "0.0 to 100.0"],
+        ),
         (["--int8", "--calibration", "pieces", "--val", ""], 2, ["--val"]),
         (["--int8", "--calibration", "pieces", "--calibration-method", "entropi"], 2, ["'entropi'", "'entropy'"]),
         (["--int8", "--calibration", "pieces", "--calibration-pictures", "0"], 2, ["--calibration-pictures 0"]),

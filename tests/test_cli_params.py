@@ -32,7 +32,7 @@ def test_params_json(run: Run) -> None:
 
 
 def test_params_all_fits_eighty_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featherface_cli.render.stdout.width", 80)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", 80)
     out = run("params", "--all").out
     assert max(map(len, out.splitlines())) <= 80
     for name, total in TOTALS.items():

@@ -14,6 +14,7 @@ from featherface_core.config import (
     ExportConfig,
     ModelConfig,
     PostprocessConfig,
+    check_threads,
     configs_folder,
     find_config,
     load_yaml,
@@ -122,6 +123,9 @@ def test_yaml_values_come_back(tmp_path: Path) -> None:
         (b"width: \xff\xfe\n", ""),
         (b"width: \x00\n", ""),
         ("a: !!python/object/apply:os.getcwd []\n", ":1"),
+        (f"width: {'9' * 5000}\n", ""),  # int() takes 4,300 digits
+        ("since: 2024-02-31\n", ""),
+        ("width: " + "[" * 5000 + "\n", ""),
     ],
 )
 def test_yaml_that_cannot_be_read(tmp_path: Path, text: str | bytes, place: str) -> None:
@@ -248,6 +252,7 @@ def test_parse_overrides() -> None:
         ["=24"],
         [""],
         ["width=[1"],
+        ["since=2024-02-31"],
         ["width=24", "width.x=1"],
         ["neck_attention=cbam", "neck_attention.reduction=8"],
     ],
@@ -304,7 +309,8 @@ def test_a_reduction_larger_than_the_neck_leaves_no_channel() -> None:
         (lambda: DetectConfig(size=31), "--size 31"),
         (lambda: DetectConfig(size=32769), "--size 32769"),
         (lambda: DetectConfig(batch=0), "--batch 0"),
-        (lambda: DetectConfig(threads=-1), "--threads -1"),
+        (lambda: check_threads(-1), "--threads -1"),
+        (lambda: check_threads(1025), "--threads 1025"),
         (lambda: ExportConfig(opset=18), "--opset 18"),
         (lambda: ExportConfig(opset=24), "--opset 24"),
         (lambda: ExportConfig(size=(64, 31)), "31"),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces
+from featherface_core.data.sets import open_data
 from featherface_core.data.stats import bins, data_stats, draw_stats, stats_of
 from featherface_core.errors import ConfigError
 
@@ -46,6 +47,16 @@ def test_stats_of_several_sets(small: Path, tmp_path: Path) -> None:
     assert draw_stats(report).shape[0] == 64 + 4 * 400
     with pytest.raises(ConfigError, match="named twice"):
         data_stats([small, small])
+
+
+@pytest.mark.parametrize(("name", "count", "drawn"), [("synthetic", 5, 5), ("synthetic:7", 5, 7)])
+def test_stats_of_drawn_faces_are_of_those_that_training_draws(name: str, count: int, drawn: int) -> None:
+    (stats,) = data_stats(name, count).sets
+    trained = open_data(name)[0]
+    faces = [trained.read(i)[1] for i in range(drawn)]
+    sides = np.concatenate([np.sqrt((f.boxes[:, 2:] - f.boxes[:, :2]).prod(1)) for f in faces])
+    assert (stats.summary.name, stats.summary.pictures, stats.summary.faces) == (name, drawn, len(sides))
+    assert stats.percentiles == pytest.approx(np.percentile(sides, (5, 25, 50, 75, 95)), abs=0.01)
 
 
 def test_draw_stats(small: Path) -> None:

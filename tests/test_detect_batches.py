@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spotter import Spotter, detector, one_face, run, save
+from spotter import Spotter, one_face, run, save
 
-from featherface_core.config import DetectConfig
 from featherface_core.detect import detect_files as module
-from featherface_core.detect.detect_files import detect_files
 
 
 def test_a_batch_finds_what_single_pictures_do_in_their_order(tmp_path: Path) -> None:
@@ -45,12 +43,9 @@ def test_any_mixture_comes_out_in_order(
         path = save(folder / f"{i:02}.png", *(shape or (33, 33)), box=(2, 2, 12 + i % 16, 20))
         if shape is None:
             path.write_bytes(b"")
-    seen: list[str] = []
     network = Spotter()
-    report = detect_files(
-        detector(network), [str(folder)], DetectConfig(batch=batch), on_result=lambda result: seen.append(result.source)
-    )
-    assert seen == [str(folder / f"{i:02}.png") for i in range(len(shapes))] == [p.source for p in report.pictures]
+    report = run([folder], network=network, batch=batch)
+    assert [p.source for p in report.pictures] == [str(folder / f"{i:02}.png") for i in range(len(shapes))]
     for i, (shape, result) in enumerate(zip(shapes, report.pictures, strict=True)):
         if shape is None:
             assert "empty" in result.problem

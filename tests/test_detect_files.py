@@ -19,14 +19,15 @@ from featherface_core.results import PictureResult
 def test_drawn_pictures_and_lines(tmp_path: Path) -> None:
     paths = [save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.jpg", 90, 70), save(tmp_path / "in" / "c.tif")]
     out = tmp_path / "new" / "out"
-    report = run(paths, out)
+    found = run(paths, out)
+    report = found.report
     assert files_in(out) == ["a_faces.png", "b_faces.jpg", "c_faces.jpg", "detections.jsonl"]
-    assert [p.drawn for p in report.pictures] == [str(out / name) for name in files_in(out)[:3]]
+    assert [p.drawn for p in found.pictures] == [str(out / name) for name in files_in(out)[:3]]
     for path, name in zip(paths, files_in(out), strict=False):
         before, drawn = cv2.imread(str(path)), cv2.imread(str(out / name))
         assert drawn.shape == before.shape
         assert (drawn != before).any()
-    for line, result in zip(lines_of(out), report.pictures, strict=True):
+    for line, result in zip(lines_of(out), found.pictures, strict=True):
         assert list(line) == ["schema", "source", "width", "height", "drawn", "faces"]
         assert (line["schema"], line["source"]) == (1, result.source)
         assert (line["width"], line["height"]) == (result.width, result.height)
@@ -45,9 +46,9 @@ def test_a_picture_without_faces_has_a_line(tmp_path: Path) -> None:
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    report = run([save(tmp_path / "a.png")])
+    found = run([save(tmp_path / "a.png")])
     assert files_in(tmp_path) == ["a.png"]
-    assert (report.out, report.pictures[0].drawn) == (None, None)
+    assert (found.report.out, found.pictures[0].drawn) == (None, None)
 
 
 def test_results_are_not_searched_for_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,9 +153,9 @@ def test_broken_pictures_are_reported_and_the_rest_go_on(tmp_path: Path) -> None
 def test_an_interruption_keeps_what_was_found(tmp_path: Path, batch: int) -> None:
     paths = [save(tmp_path / f"{i}.png") for i in range(6)]
     out = tmp_path / "out"
-    report = detect_files(detector(), [str(p) for p in paths], DetectConfig(batch=batch), out, on_event=stop_at(4))
-    assert report.interrupted
-    assert [p.source for p in report.pictures] == [str(p) for p in paths[:3]]
+    found = run(paths, out, on_event=stop_at(4), batch=batch)
+    assert found.report.interrupted
+    assert [p.source for p in found.pictures] == [str(p) for p in paths[:3]]
     assert [line["source"] for line in lines_of(out)] == [str(p) for p in paths[:3]]
     assert files_in(out) == ["0_faces.png", "1_faces.png", "2_faces.png", "detections.jsonl"]
 
@@ -168,7 +169,7 @@ def test_an_interruption_while_a_result_is_told_loses_no_line(tmp_path: Path) ->
 
     report = detect_files(detector(), paths, DetectConfig(), tmp_path / "out", tell)
     assert report.interrupted
-    assert len(lines_of(tmp_path / "out")) == len(report.pictures) == 2
+    assert len(lines_of(tmp_path / "out")) == report.pictures == 2
 
 
 def test_a_failure_leaves_the_earlier_lines(tmp_path: Path) -> None:

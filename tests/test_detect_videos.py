@@ -1,14 +1,19 @@
 """Videos and cameras: numbered frames, a video of the same length, and what breaks."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from spotter import detector, digests, files_in, film, frames_of, lines_of, one_face, run, save, stop_at
+from spotter import detector, digests, files_in, film, frames_of, lines_of, one_face, run, save, scene, stop_at
 
 from featherface_core.config import DetectConfig
+from featherface_core.detect import detect_files as module
 from featherface_core.detect.detect_files import detect_files
+from featherface_core.detect.sources import Frame, Source
+from featherface_core.results import PictureResult
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -45,10 +50,55 @@ def test_videos_and_pictures_in_one_run(tmp_path: Path) -> None:
 
 def test_a_video_that_is_interrupted_plays_up_to_there(tmp_path: Path) -> None:
     path, out = film(tmp_path / "clip.mp4", [(5, 5, 30, 30)] * 8), tmp_path / "out"
-    report = detect_files(detector(), [str(path)], DetectConfig(), out, on_event=stop_at(6))
-    assert report.interrupted
-    assert len(report.pictures) == len(lines_of(out)) == len(frames_of(out / "clip_faces.mp4")) == 5
+    found = run([path], out, on_event=stop_at(6))
+    assert found.report.interrupted
+    assert len(found.pictures) == len(lines_of(out)) == len(frames_of(out / "clip_faces.mp4")) == 5
     assert files_in(out) == ["clip_faces.mp4", "detections.jsonl"]
+
+
+def test_a_video_that_a_failure_ends_is_not_there(tmp_path: Path) -> None:
+    path, out = film(tmp_path / "clip.mp4", [(5, 5, 30, 30)] * 8), tmp_path / "out"
+    told: list[PictureResult] = []
+
+    def fail(result: PictureResult) -> None:
+        told.append(result)
+        if len(told) == 5:
+            raise RuntimeError("a bug in the caller")
+
+    with pytest.raises(RuntimeError):
+        detect_files(detector(), [str(path)], DetectConfig(), out, fail)
+    assert len(told) == 5
+    assert files_in(out) == []
+    run([path], out)
+    before = digests([out / "clip_faces.mp4"])
+    told.clear()
+    with pytest.raises(RuntimeError):
+        detect_files(detector(), [str(path)], DetectConfig(), out, fail)
+    assert digests([out / "clip_faces.mp4"]) == before  # that of the run before
+    assert files_in(out) == ["clip_faces.mp4", "detections.jsonl"]
+
+
+def test_a_stream_without_an_end_holds_a_few_frames_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, made, most = Source("0", "camera", Path("camera0")), list[weakref.ref[Frame | PictureResult]](), 0
+
+    def frames(sources: object) -> Iterator[Frame]:
+        for number in range(200):
+            frame = Frame(camera, scene(48, 64, (5, 5, 30, 30)), number, number / 25, 25)
+            made.append(weakref.ref(frame))
+            yield frame
+
+    def tell(result: PictureResult) -> None:
+        nonlocal most
+        made.append(weakref.ref(result))
+        most = max(most, sum(one() is not None for one in made))
+
+    for name, stands_for in (("find_sources", lambda *_: [camera]), ("count_frames", lambda _: None)):
+        monkeypatch.setattr(module, name, stands_for)
+    monkeypatch.setattr(module, "read_frames", frames)
+    for batch in (1, 4):
+        report = detect_files(detector(), ["0"], DetectConfig(batch=batch), None, tell)
+        assert (report.pictures, report.broken, report.faces) == (200, 0, 200)
+        assert most <= 4 * (module.LOOKAHEAD + 1)
 
 
 def test_a_video_is_not_written_over(tmp_path: Path) -> None:

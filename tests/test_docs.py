@@ -3,17 +3,20 @@
 import ast
 import re
 import shlex
+import tomllib
 from importlib import import_module
 from itertools import dropwhile
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from featherface_cli.app import UsageError, app
+from featherface_core import __version__
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GROUP = typer.main.get_command(app)
 FENCE = re.compile(r"^```([a-z]*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -107,6 +110,19 @@ featherface bogus
     assert "--colour" in problem(found[0])
     assert "--modell" in problem(found[4])
     assert "parms" in problem(found[5])
+
+
+def test_the_changelog_has_a_dated_entry_for_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[{re.escape(__version__)}\] - \d{{4}}-\d{{2}}-\d{{2}}$", changelog, re.MULTILINE)
+
+
+def test_the_hooks_run_programs_of_the_environment_that_is_active() -> None:
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    packages = {re.split("[<>=]", line)[0] for line in project["optional-dependencies"]["dev"]}
+    programs = {hook["entry"].split()[0] for hook in local["hooks"]}
+    assert {{"lint-imports": "import-linter"}.get(program, program) for program in programs} <= packages
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib import metadata
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 from doctor_reports import one
 
 from featherface_core import doctor
+from featherface_core.detect.openvino import import_openvino
+from featherface_core.detect.session import import_onnxruntime
 from featherface_core.doctor import finding as imports
 from featherface_core.doctor import packages
 from featherface_core.doctor.finding import Check, DoctorOptions, Imported
+from featherface_core.errors import MissingPackageError
 from featherface_core.results import Finding
 
 RUN = """
@@ -188,6 +192,20 @@ def test_a_checkout_that_is_not_installed_says_so(monkeypatch):
     finding = one(doctor.run_doctor(only=["requirements"]), "requirements")
     assert finding.verdict == "warn"
     assert "pip install -e ." in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("use", "hint"),
+    [(import_openvino, "pip install openvino"), (import_onnxruntime, "pip install --force-reinstall onnxruntime")],
+)
+def test_where_a_runtime_is_missing_the_package_itself_is_named(
+    monkeypatch: pytest.MonkeyPatch, use: Callable[[], object], hint: str
+) -> None:
+    for name in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingPackageError) as missing:
+        use()
+    assert missing.value.hint == hint  # a registry's featherface[openvino] would be another project
 
 
 def test_a_torchvision_that_does_not_import_is_a_warning(monkeypatch):

@@ -114,7 +114,7 @@ def test_the_chart(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_the_command(run: Run, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featherface_cli.render.stdout.width", 80)
+    monkeypatch.setattr("featherface_cli.screens.console.stdout.width", 80)
     ran = run("eval", "--compare", "--by-name", *runs, "--chart", "gain.svg")
     assert ran.code == 0
     line = next(line for line in ran.out.splitlines() if line.strip().startswith("no teacher"))

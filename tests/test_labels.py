@@ -142,6 +142,8 @@ def test_wider_variants(tmp_path: Path) -> None:
         ("a.jpg\n2\n1 2 3 4\nb.jpg\n0\n", 4, "'a.jpg' announces 2 faces"),
         ("a.jpg\n0\n0 0 0 0 0 0 0 0 0 0\nb.jpg\nx\n", 5, "'x' is not the count of faces of 'b.jpg'"),
         ("a.jpg\n0\nb.jpg\n-1\n", 4, "'-1' is not the count"),
+        (f"a.jpg\n0\nb.jpg\n{'9' * 5000}\n", 4, "'999999"),  # int() takes 4,300 digits
+        (f"a.jpg\n1\n1 2 3 {'9' * 5000}\n", 3, "inf in column 4"),
         ("a.jpg\n3\n1 2 3 4\n", 3, "ends before the 3 faces"),
         ("a.jpg\n0\nb.jpg\n", 3, "ends after the name 'b.jpg'"),
         ("a.jpg\n1\n1 2 3 4 5\n", 3, "5 columns, not 4 or 10"),
@@ -257,6 +259,15 @@ def test_yolo_needs_its_pictures(tmp_path: Path) -> None:
     labels = read_labels(tmp_path)
     assert [a.name for a in labels.annotations] == ["a.jpg"]
     assert sorted(kinds(labels)) == ["missing-picture", "unreadable-picture"]
+
+
+def test_problems_of_yolo_come_in_the_order_of_the_names(tmp_path: Path) -> None:
+    put(tmp_path / "images" / "a.png", png(8, 8))
+    names = [f"{i:03}.txt" for i in range(40)]
+    for name in ("a.txt", *names):
+        put(tmp_path / "labels" / name, "0 0.5 0.5 0.25 0.5")
+    places = [problem.where for problem in read_labels(tmp_path).problems]
+    assert places == [str(tmp_path / "labels" / name) for name in names]
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from command_line import Run, assert_refused
 from conftest import randomise
+from known_faces import stub_onnx
 
 from featherface_core.config import ExportConfig, PostprocessConfig
 from featherface_core.detect.detector import TorchDetector
 from featherface_core.detect.open import open_exported
 from featherface_core.detect.openvino import OpenVinoNetwork, has_other_choice
-from featherface_core.errors import ExportError, WeightsError
+from featherface_core.errors import ConfigError, ExportError, WeightsError
 from featherface_core.exporting import export as export_module
 from featherface_core.exporting.export import export
+from featherface_core.exporting.openvino_ir import save_openvino
 from featherface_core.machine import flags
 from featherface_core.models.variants import build_model
 from featherface_core.pictures import PORTRAIT, prepare, read_picture
@@ -103,6 +106,10 @@ def test_pixels_lie_as_the_network_wants_them() -> None:
 def test_files_that_cannot_be_used(exported: dict[str, Path], tmp_path: Path) -> None:
     import openvino
 
+    with pytest.raises(ConfigError, match="--device cuda: OpenVINO files run on the CPU here"):
+        open_exported(exported["v2-dynamic"], device="cuda")
+    with pytest.raises(ConfigError, match="--threads -1 is out of range"):
+        open_exported(exported["v2-dynamic"], -1)
     with pytest.raises(WeightsError, match=r"no\.xml does not exist") as caught:
         open_exported(tmp_path / "no.xml")
     assert "--format openvino" in caught.value.hint
@@ -157,6 +164,19 @@ def test_signals_are_survived_where_two_detectors_have_gone(exported: dict[str, 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "alive")
+
+
+def test_one_core_converts_and_runs(exported: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    def another() -> None:
+        raise AssertionError("a second core")
+
+    open_exported(exported["v2-dynamic"])
+    monkeypatch.setattr(openvino, "Core", another)
+    for name in ("a.xml", "b.xml"):
+        save_openvino(onnx.load(stub_onnx(tmp_path / "stub.onnx", PostprocessConfig())), tmp_path / name)
+        assert open_exported(tmp_path / name).with_postprocess
 
 
 def test_bench_times_them(run: Run, exported: dict[str, Path]) -> None:

@@ -15,12 +15,11 @@ from featherface_core.events import Note, Progress, RunEvent
 from featherface_core.recipe import AugmentConfig, MachineConfig, Recipe
 from featherface_core.training import device as transfer
 from featherface_core.training import loader
-from featherface_core.training import setup as command_run
 from featherface_core.training.loader import TrainingPictures, batches
 from featherface_core.training.order import Key, Order
 from featherface_core.training.picture_store import PictureStore, StoreError
 from featherface_core.training.runs import resume, train
-from featherface_core.training.setup import Where
+from featherface_core.training.setup import Where, open_run
 
 CPU = torch.device("cpu")
 PLAIN = AugmentConfig(crop="none", mirror=0.0, colour=0.0)
@@ -199,17 +198,12 @@ def test_a_run_that_the_device_paints_resumes_bit_for_bit(tmp_path: Path) -> Non
         ("auto", 1.0, False, ""),
     ],
 )
-def test_what_paints_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paint: str, gigabytes: float, store: bool, said: str
-) -> None:
+def test_what_paints_a_run(tmp_path: Path, paint: str, gigabytes: float, store: bool, said: str) -> None:
     events: list[RunEvent] = []
-    sources: list[PictureSource] = []
-    monkeypatch.setattr(command_run.CommandRun, "__exit__", lambda self, *_: sources.append(self.source))
     machine = MachineConfig(device="cpu", workers=0, cache_gb=gigabytes, paint=paint)  # type: ignore[arg-type]
     made = recipe(machine=machine)
-    with command_run.CommandRun(made, DATA, None, Where(tmp_path / "run"), events.append, "train", {}):
-        pass
-    assert isinstance(sources[0], PictureStore) == store
+    with open_run(made, DATA, None, Where(tmp_path / "run"), events.append, "train", {}) as run:
+        assert isinstance(run.source, PictureStore) == store
     notes = [event for event in events if isinstance(event, Note) and "OpenCV" in event.text]
     assert len(notes) == bool(said)
     assert all(said in note.text and note.warning for note in notes)

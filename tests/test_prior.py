@@ -14,7 +14,7 @@ from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import Heads, set_prior
 from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import LossConfig, OptimiserConfig, Recipe
-from featherface_core.training.setup import CommandRun, Where
+from featherface_core.training.setup import Where, open_run
 
 FOCAL = LossConfig(classification="quality-focal", prior=0.02)
 
@@ -40,7 +40,7 @@ def test_the_usual_prior_is_a_bias_of_minus_4_6() -> None:
 
 
 def started(made: Recipe, out: Path) -> FeatherFace:
-    with CommandRun(made, DATA, None, Where(out), silent, "train", {}) as run:
+    with open_run(made, DATA, None, Where(out), silent, "train", {}) as run:
         return run.student(run.folder, randomise(build_model("v1", seed=3)))[0]
 
 

@@ -5,25 +5,95 @@ import os
 import runpy
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from small_runs import DATA, recipe, silent
 
-from featherface_core.errors import ConfigError
-from featherface_core.training.processes import Processes
+from featherface_core.errors import ConfigError, FeatherFaceError
+from featherface_core.events import Note, RunEvent
+from featherface_core.recipe import Recipe
+from featherface_core.training.processes import Processes, find_processes, process_group
 from featherface_core.training.runs import train
-from featherface_core.training.setup import Where
+from featherface_core.training.setup import Where, open_run
 
 
 def test_batch_size_must_divide_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from featherface_core.training import setup as command_run
 
-    monkeypatch.setattr(command_run, "join", lambda device: (Processes(0, 3), torch.device("cpu")))
+    monkeypatch.setattr(command_run, "find_processes", lambda device: (Processes(0, 3), torch.device("cpu")))
     with pytest.raises(ConfigError, match="does not divide among 3"):
         train(recipe(), DATA, None, Where(tmp_path / "run"), silent)
+
+
+class Torchrun:
+    """Two processes as torchrun announces them, and what this one does with their group."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, rank: int) -> None:
+        self.calls: list[str] = []
+        patch.setenv("WORLD_SIZE", "2")
+        patch.setenv("RANK", str(rank))
+        patch.setattr(dist, "is_initialized", lambda: False)
+        patch.setattr(dist, "init_process_group", lambda *_, **__: self.calls.append("init"))
+        patch.setattr(dist, "destroy_process_group", lambda: self.calls.append("destroy"))
+        patch.setattr(dist, "broadcast_object_list", self.broadcast)
+
+    def broadcast(self, values: list[object]) -> None:
+        self.calls.append("broadcast")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_is_wrong_is_said_before_the_processes_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    group = Torchrun(monkeypatch, rank)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    data = str(tmp_path / "nowhere")
+    wrong: list[tuple[Recipe, str, str, str]] = [
+        (recipe(batch_size=3), DATA, "run", "does not divide among 2"),
+        (recipe(model="v9"), DATA, "run", "'v9'"),
+        (recipe(init=str(tmp_path / "no.safetensors")), DATA, "run", "no.safetensors"),
+        (recipe(set_weights=(1.0, 2.0)), DATA, "run", "set_weights"),
+        (recipe(), data, "run", "nowhere"),
+    ]
+    if rank == 0:  # which alone makes the folder
+        wrong.append((recipe(), DATA, "taken", "exists and is not empty"))
+    for made, named, out, words in wrong:
+        with pytest.raises(FeatherFaceError) as refused:
+            train(made, named, None, Where(tmp_path / out), silent)
+        assert words in refused.value.message
+    assert group.calls == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_processes_part_however_the_command_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group, notes = Torchrun(monkeypatch, 0), list[RunEvent]()
+    for number, problem in enumerate((None, RuntimeError, KeyboardInterrupt)):
+        group.calls.clear()
+        with (
+            pytest.raises(problem) if problem else nullcontext(),
+            open_run(recipe(), DATA, None, Where(tmp_path / str(number)), notes.append, "train", {}) as run,
+        ):
+            assert group.calls == ["init", "broadcast"]
+            assert (run.processes.rank, run.processes.world) == (0, 2)
+            if problem:
+                raise problem
+        assert group.calls == ["init", "broadcast", "destroy"]
+    said = [event.text for event in notes if isinstance(event, Note) and "stopped" in event.text]
+    assert said == [f"stopped; go on with: featherface train --resume {tmp_path / '2'}"]
+
+
+def test_a_group_that_the_caller_has_made_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Torchrun(monkeypatch, 0)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    with process_group(*find_processes("cpu")):
+        pass
+    assert group.calls == []
 
 
 GRADIENTS = """
@@ -37,26 +107,27 @@ from featherface_core.models.variants import build_model
 from featherface_core.recipe import AugmentConfig, OptimiserConfig
 from featherface_core.training.loop import Engine
 from featherface_core.training.records import RunFolder
-from featherface_core.training.processes import join, leave
+from featherface_core.training.processes import find_processes, process_group
 from featherface_core.training.task import LabelsTask
-processes, device = join("cpu")
-out = Path({out!r})
-made = recipe(batch_size=8, augment=AugmentConfig(crop="none"), optimiser=OptimiserConfig(clip=0.0))
-source = SyntheticFaces(24, 0, 64)
-folder = RunFolder(out / f"run{{processes.world}}")
-if processes.first:
-    folder.path.mkdir()
-folder = RunFolder(Path(processes.tell(str(folder.path))))
-model = build_model({model!r}, seed=0)
-one = Engine("model", model, LabelsTask(made.loss, processes), source, source, made, folder, processes, device, silent, "")
-one.optimiser.step = lambda *a, **k: None
-loader = iter(runs_batches(one))
-taken = one.take_step(loader)
-if processes.first:
-    torch.save({{"gradients": {{n: p.grad for n, p in one.model.named_parameters()}}, "losses": taken.losses, "norm": taken.norm,
-                "statistics": {{n: t for n, t in one.model.state_dict().items() if "running" in n}}}},
-               out / f"gradients{{processes.world}}.pt")
-leave()
+processes, device = find_processes("cpu")
+with process_group(processes, device):
+    out = Path({out!r})
+    made = recipe(batch_size=8, augment=AugmentConfig(crop="none"), optimiser=OptimiserConfig(clip=0.0))
+    source = SyntheticFaces(24, 0, 64)
+    folder = RunFolder(out / f"run{{processes.world}}")
+    if processes.first:
+        folder.path.mkdir()
+    folder = RunFolder(Path(processes.tell(str(folder.path))))
+    model = build_model({model!r}, seed=0)
+    one = Engine("model", model, LabelsTask(made.loss, processes), source, source, made, folder, processes, device, silent, "")
+    one.optimiser.step = lambda *a, **k: None
+    loader = iter(runs_batches(one))
+    taken = one.take_step(loader)
+    if processes.first:
+        gradients = {{n: p.grad for n, p in one.model.named_parameters()}}
+        statistics = {{n: t for n, t in one.model.state_dict().items() if "running" in n}}
+        torch.save({{"gradients": gradients, "losses": taken.losses, "norm": taken.norm, "statistics": statistics}},
+                   out / f"gradients{{processes.world}}.pt")
 """
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,10 @@ def test_a_face_that_the_second_look_misses_keeps_its_landmarks() -> None:
         (20, 10, 20, 40),
         (-1e9, -1e9, 1e9, 1e9),
         (3e38, 10, 3.1e38, 40),
+        (1e20, 0, 1.001e20, 1e-16),  # of an area like any other
+        (3e38, 0, 3.1e38, 1e-37),
+        (0, -1e19, 1e-16, -0.999e19),
+        (200, 10, 230, 40),  # outside of the picture, and its square too
     ],
 )
 def test_a_box_that_is_none_is_left_alone(box: tuple[float, float, float, float]) -> None:
@@ -139,6 +144,19 @@ def test_a_box_that_is_none_is_left_alone(box: tuple[float, float, float, float]
     found = SecondLook(detector()).place(scene(60, 80, good), known(box, good))
     assert (found.landmarks[0] == FAR).all()
     np.testing.assert_allclose(found.landmarks[1, 0], good[:2], atol=0.75)
+
+
+def test_a_huge_face_is_seen_without_a_copy_of_its_square() -> None:
+    box = (500, 500, 7500, 7500)
+    picture = np.zeros((8000, 8000, 3), np.uint8)
+    picture[500:7500, 500:7500] = 255
+    tracemalloc.start()
+    found = SecondLook(detector()).place(picture, known(box))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 120e6  # the square has 14,000 pixels a side: 588 MB
+    wanted = [[500, 500], [7500, 500], [4000, 4000], [500, 7500], [7500, 7500]]
+    np.testing.assert_allclose(found.landmarks[0], wanted, atol=0.75 * 7000 / FACE)
 
 
 def test_a_face_that_leaves_the_picture_is_seen() -> None:

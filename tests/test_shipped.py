@@ -11,7 +11,6 @@ import torch
 from command_line import Run
 from safetensors import safe_open
 
-from featherface_cli.train import _teacher_file
 from featherface_core.bench.children import measure_alone
 from featherface_core.bench.config import Setting, Source
 from featherface_core.config import ExportConfig
@@ -20,6 +19,7 @@ from featherface_core.exporting.export import export
 from featherface_core.models.checkpoint import load_weights
 from featherface_core.models.variants import DEFAULT, SHIPPED, VARIANTS, shipped_card, shipped_weights
 from featherface_core.pictures import PORTRAIT
+from featherface_core.training.runs import find_teacher
 
 BYTES = {"v1": 2_100_000, "v2": 1_200_000}
 
@@ -102,11 +102,11 @@ def test_eval_and_export_use_them_too(run: Run, tmp_path: Path) -> None:
 
 
 def test_who_teaches_where_no_file_is_named() -> None:
-    assert _teacher_file("v1", None, "faces/") == file_of("v1")
-    assert _teacher_file("v1", None, "synthetic:400") is None
-    assert _teacher_file("v1-24", None, "faces/") is None
-    assert _teacher_file("v1", "train", "faces/") is None
-    assert _teacher_file("v1", "mine.pth", "synthetic") == Path("mine.pth")
+    assert find_teacher("v1", None, "faces/") == file_of("v1")
+    assert find_teacher("v1", None, "synthetic:400") is None
+    assert find_teacher("v1-24", None, "faces/") is None
+    assert find_teacher("v1", "train", "faces/") is None
+    assert find_teacher("v1", "mine.pth", "synthetic") == Path("mine.pth")
 
 
 def test_a_name_stands_for_a_file_unless_there_is_one(

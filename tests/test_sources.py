@@ -33,7 +33,7 @@ def test_a_picture_named_in_two_ways_is_done_once(tmp_path: Path, monkeypatch: p
     assert [source.path for source in find_sources(["a.png", second.format(here=tmp_path)])] == ["a.png"]
 
 
-@pytest.mark.parametrize("path", ["none.png", "none/", "*.none", "empty", "texts", "", "-1", "1.5"])
+@pytest.mark.parametrize("path", ["none.png", "none/", "*.none", "empty", "texts", "", "-1", "1.5", "9" * 20])
 def test_paths_without_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "good.png")

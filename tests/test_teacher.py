@@ -109,6 +109,14 @@ def test_it_needs_a_cpu() -> None:
     assert type(make_teacher(elsewhere, _recipe("auto"), 1_000_000, silent)) is Teacher
 
 
+def test_a_run_that_it_does_not_go_with_makes_no_folder(tmp_path: Path) -> None:
+    made = with_values(recipe(), {"machine": {"teacher": "onnxruntime", "device": "meta"}}, "the test")
+    weights = shipped_weights(resolve_model("v2"))
+    with pytest.raises(ConfigError, match="does not go with --device meta"):
+        distill(made, DATA, None, "v2", weights, False, 0, Where(tmp_path / "run"), silent)
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_is_told_how_many_pictures_it_will_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 

@@ -1,1 +1,1 @@
-"""``featherface bench``: how long networks take beside each other, where the time goes, and how far from the machine's limit."""
+"""``featherface bench``: times networks in turns, shows where the time goes, and compares with the machine's limits."""

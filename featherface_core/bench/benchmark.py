@@ -1,4 +1,4 @@
-"""``featherface bench``: open the candidates, run them in turns, and say what each takes."""
+"""``featherface bench``: open the candidates, run them in turns, and report their times."""
 
 import os
 import sys
@@ -15,11 +15,48 @@ from featherface_core.bench.config import SIZE, BenchConfig, Setting, Source, wi
 from featherface_core.bench.report import Achieved, BenchReport, CandidateReport, Cost, Latency, Limit, Stages
 from featherface_core.bench.rounds import BUSY, WARM_UP, latency, ratio
 from featherface_core.bench.stages import Pipeline, measure_stages, measure_throughput
+from featherface_core.detect.open import is_openvino
 from featherface_core.detect.session import provider_of
-from featherface_core.errors import ConfigError
+from featherface_core.errors import ConfigError, ParameterError
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.machine import machine_facts
+from featherface_core.models.variants import DEFAULT, SHIPPED, VARIANTS
 from featherface_core.pictures import PORTRAIT, Picture, read_picture
+
+
+def sources_of(
+    named: Sequence[tuple[str, str | Path]], export: bool | None = None, profile: bool = False
+) -> list[Source]:
+    """What is to be timed, in the order in which it was named; without names, the networks that ship.
+
+    named: pairs of ``model``, ``weights`` or ``onnx`` and a variant or a file. export: time models and weights in onnxruntime
+    too; None: where nothing is named. profile: whether nodes of ONNX files are asked for. Raises ConfigError.
+    """
+    sources = [_source(kind, name) for kind, name in named]
+    if not named:
+        shipped = sorted(SHIPPED, key=lambda name: name != DEFAULT)
+        sources, export = [Source("torch", model=name) for name in shipped], export is not False
+    elif export and all(source.runtime != "torch" for source in sources):
+        raise ParameterError("`export` takes a `model` or `weights` to export", "name one, or leave `export` out")
+    if export:
+        both = [(s, replace(s, runtime="onnxruntime")) if s.runtime == "torch" else (s,) for s in sources]
+        sources = [source for pair in both for source in pair]
+    if profile and all(source.runtime != "onnxruntime" for source in sources):
+        raise ParameterError("`profile` lists nodes of ONNX files, and none is timed", "add `export`, or `onnx` FILE")
+    return sources
+
+
+def _source(kind: str, name: str | Path) -> Source:
+    if kind == "model":
+        return Source("torch", model=str(name))
+    if kind == "weights":
+        return Source("torch", weights=str(name))
+    path = Path(name)
+    if str(name) in VARIANTS:
+        raise ParameterError(f"{str(name)!r} is a variant, not an ONNX file", f"use `model` {name}")
+    if path.suffix.lower() in (".safetensors", ".pth", ".pt", ".tar"):
+        raise ParameterError(f"{name} holds weights, it is no ONNX file", f"use `weights` {name}")
+    return Source("openvino" if is_openvino(path) else "onnxruntime", onnx=str(name))
 
 
 def needs_export(source: Source) -> bool:
@@ -28,10 +65,8 @@ def needs_export(source: Source) -> bool:
 
 
 def export_into(folder: Path, source: Source, config: BenchConfig) -> Source:
-    """The same source as an ONNX file in ``folder``, for all that the benchmark asks of it.
-
-    The file is not proven equal to PyTorch, which ``featherface export`` does. Raises as ``open_candidate`` does, and
-    ExportError.
+    """The same source as an ONNX file in ``folder``, for all measurements. The file is not verified against PyTorch, as
+    ``featherface export`` does. Raises as ``open_candidate`` does, and ExportError.
     """
     from featherface_core.bench.torch_candidate import network_of
     from featherface_core.config import ExportConfig
@@ -40,7 +75,7 @@ def export_into(folder: Path, source: Source, config: BenchConfig) -> Source:
 
     provider_of(config.device)  # before the work, not after it
     model, _ = network_of(source)
-    # a static file takes a third of the time to make, and one picture at a time
+    # a static file takes a third of the time to export, and takes one picture at a time
     kind = ExportConfig(dynamic=config.batches != (1,), size=config.size or (SIZE, SIZE))
     graph = make_graph(model, kind, describe(model, source.subject))
     path = folder / f"{len(list(folder.iterdir()))}.onnx"
@@ -58,11 +93,12 @@ def bench(
     picture: Path = PORTRAIT,
     on_event: Listener = ignore,
 ) -> BenchReport:
-    """Time candidates beside each other, the first being what the others are held against.
+    """Time candidates in turns; ratios are to the first.
 
-    sources: models and weights that are to run in onnxruntime are exported to temporary files first. picture: what the networks
-    see, and what the stages read. Raises ConfigError for a setting that a candidate cannot run at, WeightsError for a file that
-    cannot be used, DataError for a picture that cannot be read, MissingPackageError for a runtime that is not installed.
+    sources: models and weights that are to run in onnxruntime are exported to temporary files first. picture: the networks'
+    input, and the file that the stages read. Raises ConfigError for a setting that a candidate cannot run at, WeightsError for
+    a file that cannot be used, DataError for a picture that cannot be read, MissingPackageError for a runtime that is not
+    installed.
     """
     config = config or BenchConfig()
     if not sources:
@@ -129,7 +165,7 @@ def _open(
     folder: Path,
     on_event: Listener,
 ) -> tuple[list[Source], list[Candidate]]:
-    """The sources as they can be opened again, and the candidates; what has to be exported comes last, for it takes longest."""
+    """The sources as they can be opened again, and the candidates; those to be exported come last, since that takes longest."""
     files, opened = list(sources), dict[int, Candidate]()
     for place in sorted(range(len(sources)), key=lambda i: needs_export(sources[i])):
         source = sources[place]
@@ -140,7 +176,7 @@ def _open(
             on_event(Progress(len(opened), len(sources), f"opening {source.name}"))
         candidate = open_candidate(files[place], setting)
         candidate.load(picture)
-        candidate.run()  # what cannot run says so before the others have been exported
+        candidate.run()  # errors of candidates come before others are exported
         opened[place] = candidate
     return files, [opened[place] for place in range(len(sources))]
 
@@ -157,7 +193,7 @@ def _stages(
 
 
 def achieved(cost: Cost, times: Latency, batch: int, limit: Limit | None) -> Achieved:
-    """The pace at the median time, and its shares of the machine's limits."""
+    """The speed at the median time, and its shares of the machine's limits."""
     seconds = times.median / 1000
     macs = None if cost.macs is None else cost.macs * batch / seconds
     moved = None if cost.bytes_moved is None else cost.bytes_moved / seconds

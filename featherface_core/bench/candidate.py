@@ -9,7 +9,7 @@ from featherface_core.pictures import Picture
 
 
 class Candidate(Protocol):
-    """A network that is ready to run. height, width: of its input in pixels. note: what is to be said of it, or ""."""
+    """A network that is ready to run. height, width: of its input in pixels. note: a remark for the report, or ""."""
 
     height: int
     width: int
@@ -24,15 +24,15 @@ class Candidate(Protocol):
         ...
 
     def cost(self) -> Cost:
-        """What a run has to do."""
+        """Parameters, MACs and memory traffic of a run."""
         ...
 
     def detector(self) -> Detector | None:
-        """The way from a picture to faces, None for a network that is not ours."""
+        """The detector from a picture to faces, None for a network of another project."""
         ...
 
     def nodes(self) -> tuple[NodeTime, ...]:
-        """Its nodes, slowest first; none where the runtime has no nodes."""
+        """Its nodes, slowest first; empty where the runtime has no nodes."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Measurements in Python processes of their own, where nothing that this process has loaded counts."""
+"""Measurements in separate Python processes, so that what this process has loaded does not count."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from featherface_core.bench.report import Alone, Limit
 from featherface_core.bench.rounds import WARM_UP, Rounds
 from featherface_core.errors import FeatherFaceError, first_line
 
-PATIENCE = 300.0  # seconds; torch from a cold network disk, and a network of seconds a run
+PATIENCE = 300.0  # seconds: loading torch from a cold network disk, and a network of seconds a run
 
 
 class ChildFailedError(Exception):
-    """A script that did not come to its end; its message is the last that the script said."""
+    """A script that failed; the message is the script's last."""
 
 
 def call(
@@ -60,7 +60,7 @@ def call(
             for last in child.stdout:
                 on_line(last)
             child.wait()
-        except BaseException:  # an interrupted benchmark leaves nothing behind that runs on
+        except BaseException:  # an interrupted benchmark leaves no process behind
             child.kill()
             raise
         finally:
@@ -83,7 +83,7 @@ def _reason(words: str, code: int) -> str:
 
 
 def measure_alone(source: Source, setting: Setting, picture: Path) -> Alone:
-    """Open a candidate in a new Python, run a few batches of ``picture`` and tell what that took."""
+    """Open a candidate in a new Python, run a few batches of ``picture`` and return the time and memory used."""
     asked = {"source": asdict(source), "setting": asdict(setting), "picture": str(picture)}
     try:
         said = call("run_alone.py", asked)
@@ -117,8 +117,8 @@ def measure_rounds(
 ) -> Rounds:
     """``runs`` rounds in which the candidates take turns, shared evenly among STARTS new processes.
 
-    on_round: told the rounds done and those in all, the warm-up of each process included. Raises FeatherFaceError where a process
-    does not come to its end.
+    on_round: told the rounds done and those in all, the warm-up of each process included. Raises FeatherFaceError where a
+    process fails.
     """
     counts = [len(part) for part in np.array_split(range(runs), STARTS) if len(part)]
     total, done = sum(counts) + WARM_UP * len(counts), 0

@@ -1,4 +1,4 @@
-"""What ``featherface bench`` was asked for, and what it is to time. Imports no torch."""
+"""The settings of ``featherface bench``, and what it times. Imports no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,16 +8,16 @@ from typing import Literal
 from featherface_core.config import check_range, check_size
 from featherface_core.errors import ConfigError
 
-SIZE = 640  # pixels, where neither the user nor the file says
+SIZE = 640  # pixels, where neither the user nor the file gives a size
 
 
 @dataclass(frozen=True)
 class BenchConfig:
     """How candidates are measured.
 
-    size: (height, width) in pixels; None for a fixed file's own, else 640x640. batches, threads: the first of each is what
-    everything is measured at, all of them together are the throughput table. device: cpu, cuda, cuda:1, mps. runs: rounds,
-    each of which runs every candidate once. profile: also list the slowest nodes of ONNX files.
+    size: (height, width) in pixels; None for a fixed file's own, else 640x640. batches, threads: everything is measured at the
+    first of each; the throughput table has all of them. device: cpu, cuda, cuda:1, mps. runs: rounds, each of which runs every
+    candidate once. profile: also list the slowest nodes of ONNX files.
     """
 
     size: tuple[int, int] | None = None
@@ -66,8 +66,8 @@ class Source:
     """What to time, in plain text, so that another process can open it too: one of model, weights and onnx.
 
     model: a variant or a YAML file, with the weights that ship or random ones. weights, onnx: files; an .xml of OpenVINO
-    counts as onnx. name: in the report; "" for one made of the others. What is no exported file and is to run in onnxruntime
-    has to be exported first.
+    counts as onnx. name: in the report; "" for one made of the others. A source that is not an exported file is exported first
+    if it is to run in onnxruntime.
     """
 
     runtime: Runtime

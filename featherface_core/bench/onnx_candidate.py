@@ -1,4 +1,4 @@
-"""An ONNX file as a candidate, ours or anybody's: its network alone through onnxruntime. Imports no torch."""
+"""An ONNX file as a candidate, of this project or another: only its network, in onnxruntime. Imports no torch."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from featherface_core.bench.config import Setting, fit
 from featherface_core.bench.report import Cost, NodeTime
-from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector
+from featherface_core.detect.detector import METADATA_KEY, Detector, OnnxDetector, read_description
 from featherface_core.detect.session import open_session, session_options
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import Picture, fill
@@ -37,7 +37,7 @@ class OnnxCandidate:
         self.pixels = self.input.of(fill(picture, self.setting.batch, self.height, self.width))
 
     def run(self) -> object:
-        """One forward pass of the batch. Raises ConfigError where the file does not take its shape after all."""
+        """One forward pass of the batch. Raises ConfigError where the file rejects the shape."""
         try:
             return self.session.run(None, {self.input.name: self.pixels})
         except Exception as problem:  # onnxruntime has no common base class for its errors
@@ -51,7 +51,7 @@ class OnnxCandidate:
         from featherface_core.bench.trace import bytes_moved, macs, trace
 
         feeds = {self.input.name: self.pixels}
-        # fused operators hide what a file asks for, so MACs come from a run without any; what moves, from the run as it is
+        # fused operators hide MACs, so those come from a run without fusion; memory traffic comes from the run as it is
         plain = trace(self.path, feeds, self.setting, fused=False, packed=False)
         fused = trace(self.path, feeds, self.setting, packed=False)
         products = macs(plain) if plain else None
@@ -62,13 +62,14 @@ class OnnxCandidate:
         )
 
     def _parameters(self) -> int | None:
-        detector = self.detector()
-        if isinstance(detector, OnnxDetector):
+        said = self.session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY in said:
             from featherface_core.config import ModelConfig, with_values
             from featherface_core.models.budget import count_parameters
 
             # as trained: in the file batch normalisations are folded away
-            return sum(count_parameters(with_values(ModelConfig(), detector.description["model"], self.path)).values())
+            model = read_description(Path(self.path), said)["model"]
+            return sum(count_parameters(with_values(ModelConfig(), model, self.path)).values())
         from featherface_core.bench.trace import count_floats
 
         return count_floats(Path(self.path))

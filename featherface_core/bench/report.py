@@ -30,7 +30,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network has to do. None where it could not be counted.
+    """Parameters, MACs and memory traffic of a network. None where it could not be counted.
 
     parameters: trained ones; of a foreign file, its floating-point initialisers. macs: multiply-accumulates for one picture, of
     convolutions and matrix products, deformable kernels without their sampling. bytes_moved: what the operations of one batch
@@ -44,7 +44,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Limit:
-    """What the machine's processor can do with ``threads`` threads, measured when the benchmark ran.
+    """Limits of the machine's processor with ``threads`` threads, measured when the benchmark ran.
 
     macs_per_second: of a large float32 matrix product. bytes_per_second: of a copy in memory, read and write counted.
     """
@@ -56,9 +56,9 @@ class Limit:
 
 @dataclass(frozen=True)
 class Achieved:
-    """A network's pace at its median time, and its shares of the Limit, 0 to 1; None where one of the two is not known.
+    """A network's speed at its median time, and its shares of the Limit, 0 to 1; None where one of the two is not known.
 
-    of_copy may be above 1: what stays in the caches does not wait for memory.
+    of_copy may be above 1: data that stays in the caches does not wait for memory.
     """
 
     macs_per_second: float | None
@@ -81,7 +81,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Alone:
-    """A candidate in a process of its own that runs a few batches and ends.
+    """A candidate in a separate process that runs a few batches and ends.
 
     cpu_seconds: from the start of Python to the first result. peak_bytes: the most memory that the process had, libraries
     included; None where the system does not tell. problem: why neither is known, or "".
@@ -139,7 +139,7 @@ class BenchReport:
     """A benchmark. batch, threads: of everything but ``throughput``. runs: rounds counted, in all of ``starts`` processes; each
     begins with ``warm_up`` others.
 
-    cpu_share: processor seconds that the networks got in a second of the rounds. picture: what the networks saw. limit: None for
+    cpu_share: processor seconds of the networks in a second of the rounds. picture: the networks' input. limit: None for
     other devices than the CPU. machine: facts, with the versions of the runtimes. warnings: what makes figures doubtful.
     """
 

@@ -1,4 +1,4 @@
-"""Running candidates in turns, so that whatever else the machine does falls on all of them, and the figures of the rounds."""
+"""Running candidates in turns, so that other load on the machine slows all of them alike, and the figures of the rounds."""
 
 import gc
 import time
@@ -25,7 +25,7 @@ def ratio(seconds: Doubles, first: Doubles) -> Ratio:
     """One candidate's rounds (n,) over the first's, each divided within its round, so that a slow drift cancels.
 
     The spread is that of single rounds, and not a confidence interval of their median. On a busy machine rounds are not
-    independent: an interval from a bootstrap over them was missed by the next run four times in ten, when it was tried.
+    independent: in a test, a bootstrap interval over them missed the next measurement in four of ten cases.
     """
     p5, median, p95 = _percentiles(seconds / first)
     return Ratio(median, p5, p95)
@@ -37,7 +37,7 @@ def _percentiles(values: Doubles) -> tuple[float, float, float]:
 
 
 WARM_UP = 3
-BUSY = 0.9  # processor seconds in a second of the rounds below which other programs had the core too
+BUSY = 0.9  # processor seconds in a second of the rounds: below this, other programs used the core too
 Clock = Callable[[], float]
 
 

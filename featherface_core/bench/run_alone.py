@@ -1,4 +1,4 @@
-"""Run as a script of its own by ``alone``: one candidate, a few batches, and what that took as a line of JSON.
+"""Run as a script of its own by ``alone``: one candidate and a few batches; prints time and memory as a line of JSON.
 
 Arguments: the caller's sys.path and what to do, both as JSON.
 """
@@ -28,7 +28,7 @@ def main(asked: dict[str, Any]) -> None:
 
 
 def peak_bytes() -> int | None:
-    """The most memory that this process has had; None where the system does not tell.
+    """The most memory that this process has had; None where the system has no such figure.
 
     Linux: from /proc, for getrusage starts a child at the peak of the process that it was forked from.
     """

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-SIDE = 1536  # of the matrices: 9 MB each, enough for full pace, and a second or so on a slow board
+SIDE = 1536  # of the matrices: 9 MB each, enough for full speed, and about a second on a slow board
 COPIED = 128 * 2**20  # bytes, more than any cache but a server's largest
 SECONDS, LEAST = 1.0, 3
 
 
 def main(asked: dict[str, Any]) -> None:
-    """Print the pace of the best matrix product and of the best copy."""
+    """Print the speed of the fastest matrix product and of the fastest copy."""
     threads = int(asked["threads"])
     print(json.dumps({"macs_per_second": matrix_product(), "bytes_per_second": copy(threads)}))
 
@@ -43,7 +43,7 @@ def copy(threads: int) -> float:
 
 
 def best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of several turns: what else the machine does only ever adds."""
+    """Seconds of the fastest of several turns: other load can only add time."""
     taken: list[float] = []
     began = time.perf_counter()
     while len(taken) < LEAST or time.perf_counter() - began < SECONDS:

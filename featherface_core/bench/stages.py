@@ -19,7 +19,7 @@ from featherface_core.errors import ConfigError
 from featherface_core.events import Listener, Progress
 from featherface_core.pictures import Picture, prepare, read_picture
 
-RUNS, WARM_UP = 10, 2  # rounds at most; the stages of one network need no finer figures
+RUNS, WARM_UP = 10, 2  # rounds at most; the stages need no finer figures
 
 
 @dataclass
@@ -86,7 +86,7 @@ def measure_throughput(
         on_event(Progress(i, len(settings), f"batch {batch}, threads {threads}"))
         opened: dict[int, Candidate] = {}
         for place, source in enumerate(files):
-            with suppress(ConfigError):  # what ran at the first setting does not take this batch
+            with suppress(ConfigError):  # this candidate ran at the first setting, but does not take this batch
                 candidate = open_candidate(source, Setting(config.size, batch, threads, config.device))
                 candidate.load(picture)
                 candidate.run()

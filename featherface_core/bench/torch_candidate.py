@@ -13,7 +13,6 @@ from featherface_core.bench.report import Cost, NodeTime
 from featherface_core.config import ModelConfig, PostprocessConfig, with_values
 from featherface_core.detect.detector import Detector, TorchDetector
 from featherface_core.detect.openvino import OpenVinoDetector
-from featherface_core.errors import ConfigError
 from featherface_core.models.checkpoint import load_model
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.variants import build_model, resolve_model, shipped_weights
@@ -65,7 +64,7 @@ class TorchCandidate:
         return self._detector.network.run(self.pixels)
 
     def cost(self) -> Cost:
-        """From shapes alone: no numbers are computed."""
+        """From shapes only: no values are computed."""
         from featherface_core.models.params import count
 
         total = count(self.config, self.height, self.width)
@@ -73,7 +72,7 @@ class TorchCandidate:
         return Cost(total.parameters, total.macs + total.deformable_macs, moved)
 
     def detector(self) -> Detector | None:
-        """Its own."""
+        """As ``Candidate.detector``."""
         return self._detector
 
     def nodes(self) -> tuple[NodeTime, ...]:
@@ -82,7 +81,7 @@ class TorchCandidate:
 
 
 def network_of(source: Source) -> tuple[FeatherFace, str]:
-    """The network of a source, and what is to be said of it. Raises ConfigError, WeightsError."""
+    """The network of a source, and a remark for the report. Raises ConfigError, WeightsError."""
     if source.weights:
         return load_model(source.weights), ""
     config = resolve_model(source.model)
@@ -99,10 +98,8 @@ class OpenVinoCandidate:
     note = ""
 
     def __init__(self, path: str, setting: Setting) -> None:
-        if setting.device != "cpu":
-            raise ConfigError(f"--device {setting.device}: OpenVINO files run on the CPU here", "use --device cpu")
         self.path, self.setting = path, setting
-        self._detector = OpenVinoDetector(path, setting.threads)
+        self._detector = OpenVinoDetector(path, setting.threads, setting.device)
         self.height, self.width = fit(path, self._detector.network.fixed or (None, None, None), setting)
         self.pixels: Floats
 
@@ -116,7 +113,7 @@ class OpenVinoCandidate:
         return self._detector.forward(self.pixels, PostprocessConfig())
 
     def cost(self) -> Cost:
-        """Of the network as trained, from shapes alone; what OpenVINO moves in memory is its own business."""
+        """Of the network as trained, from shapes only; OpenVINO's memory traffic is not known."""
         from featherface_core.models.params import count
 
         config = with_values(ModelConfig(), self._detector.description["model"], self.path)
@@ -124,7 +121,7 @@ class OpenVinoCandidate:
         return Cost(total.parameters, total.macs + total.deformable_macs, None)
 
     def detector(self) -> Detector | None:
-        """Its own."""
+        """As ``Candidate.detector``."""
         return self._detector
 
     def nodes(self) -> tuple[NodeTime, ...]:

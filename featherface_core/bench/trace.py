@@ -1,4 +1,4 @@
-"""What onnxruntime's profiler says of a run: nodes, times, shapes, and the operations and traffic that follow."""
+"""The nodes of a run by onnxruntime's profiler: times, shapes, and the MACs and memory traffic that follow from them."""
 
 import json
 import tempfile
@@ -17,7 +17,7 @@ KINDS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8")
 
 
 def count_floats(path: Path) -> int | None:
-    """Values of a file's floating-point and 8-bit initialisers: what it was trained to, and the constants stored beside.
+    """Values of a file's floating-point and 8-bit initialisers: the trained parameters and other stored constants.
 
     None where the file cannot be read by the onnx package.
     """
@@ -55,8 +55,8 @@ def trace(
 ) -> tuple[Node, ...] | None:
     """All executions of all nodes in ``runs`` runs of a session of its own.
 
-    fused: with all of onnxruntime's graph optimisations, else with none. packed: as it runs for speed, when some operators pack
-    their weights anew and these vanish from the trace. None where the file does not run so.
+    fused: with all of onnxruntime's graph optimisations, else with none. packed: with packed weights, as it runs fastest; the
+    weights of some operators are then missing from the trace. None where the file does not run in this way.
     """
     ort = import_onnxruntime()
     options = session_options(setting.threads)
@@ -122,7 +122,7 @@ KERNELS = {"Conv": 1, "FusedConv": 1, "DeformConv": 1, "ConvInteger": 1, "QLinea
 PRODUCTS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "FusedMatMul": (0, 1), "QLinearMatMul": (0, 3)}
 LINEAR = ("Gemm", "FusedGemm", "QGemm")
 UNKNOWN = ("Einsum", "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention", "MatMulNBits")  # multiply, not counted
-# pass on the same memory, or look at a shape alone
+# pass on the same memory, or read only a shape
 FREE = ("Shape", "Size", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Constant")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from featherface_core.config import SYNTHETIC
 from featherface_core.data.annotation import (
     Annotation,
     AnnotationSet,
@@ -236,7 +237,6 @@ def set_names(places: Sequence[PurePath]) -> list[str]:
     return names
 
 
-SYNTHETIC = "synthetic"
 SYNTHETIC_PICTURES = 4_000
 SYNTHETIC_HELD_OUT = 300
 SYNTHETIC_SIDE = 128  # pixels: small enough to learn from in minutes on two CPU cores

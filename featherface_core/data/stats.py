@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from featherface_core.config import SYNTHETIC
 from featherface_core.data.annotation import Annotation, AnnotationSet, Faces, Picture
 from featherface_core.data.report import Bin, DataStatsReport, SeenReport, SetStats, SetSummary
-from featherface_core.data.sets import set_names, sets_of
+from featherface_core.data.sets import is_synthetic, open_one, set_names, sets_of
 from featherface_core.events import Listener, Progress, ignore
 
-SYNTHETIC = "synthetic"
 OCTAVES = (0.0, 8, 16, 32, 64, 128, 256, 512)  # pixels
 HALF_OCTAVES = (0.0, *(2.0 ** (i / 2) for i in range(2, 21)))  # 2 to 1024 pixels
 PER_PICTURE = (0.0, 1, 2, 3, 5, 9, 17, 33, 65, 129, 257)
@@ -22,23 +22,19 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 
 def data_stats(
-    data: str | Path | Sequence[str | Path],
-    count: int = 1000,
-    seed: int = 0,
-    size: int = 256,
-    on_event: Listener = ignore,
+    data: str | Path | Sequence[str | Path], count: int = 1000, on_event: Listener = ignore
 ) -> DataStatsReport:
     """Count what the labels at a path, or at several, hold, of train and val where there are both. No picture is opened.
 
-    The word ``synthetic`` stands for the embedded drawn faces: ``count`` pictures of ``size`` pixels, drawn from ``seed``.
-    Raises DataError for a label that cannot be read.
+    ``synthetic:N`` stands for the N drawn pictures that training draws by this name, ``synthetic`` for the first ``count``.
+    Raises DataError for a label that cannot be read, ConfigError for a set that is named twice.
     """
     start = time.perf_counter()
     paths = [Path(data)] if isinstance(data, str | Path) else [Path(path) for path in data]
     sets: dict[str, AnnotationSet] = {}
     for path, called in zip(paths, set_names([path.resolve() for path in paths]), strict=True):
-        drawn = str(path) == SYNTHETIC
-        found = {SYNTHETIC: _synthetic(count, seed, size, on_event)} if drawn else sets_of(path)
+        drawn = is_synthetic(str(path))
+        found = {str(path): _drawn(str(path), count, on_event)} if drawn else sets_of(path)
         if not drawn and len(paths) > 1:
             found = {called if part == "data" else f"{called}, {part}": labels for part, labels in found.items()}
         sets |= found
@@ -46,13 +42,11 @@ def data_stats(
     return DataStatsReport(", ".join(map(str, paths)), made, time.perf_counter() - start)
 
 
-def _synthetic(count: int, seed: int, size: int, on_event: Listener) -> AnnotationSet:
-    from featherface_core.data.synthetic import SyntheticFaces
-
-    pictures = SyntheticFaces(count, seed=seed, size=size)
+def _drawn(name: str, count: int, on_event: Listener) -> AnnotationSet:
+    pictures = open_one(f"{SYNTHETIC}:{count}" if name == SYNTHETIC else name)
     annotations = []
     for i in range(len(pictures)):
-        on_event(Progress(i + 1, count, "drawn faces"))
+        on_event(Progress(i + 1, len(pictures), "drawn faces"))
         annotations.append(Annotation(Path(f"{i}.png"), f"{i}.png", pictures.faces(i)))
     return AnnotationSet(Path(pictures.name), SYNTHETIC, tuple(annotations))
 

@@ -3,8 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,12 +15,17 @@ from featherface_core.detect.detector import Detector
 from featherface_core.detect.sources import Frame, Source, count_frames, find_sources, read_frames
 from featherface_core.errors import DataError
 from featherface_core.events import Listener, Progress, ignore
-from featherface_core.files import make_folder, replacing
-from featherface_core.pictures import draw, write_picture
+from featherface_core.files import replacing
+from featherface_core.pictures import Picture, draw, write_picture
 from featherface_core.results import SCHEMA, Detections, DetectReport, Floats, PictureResult
 
-LOOKAHEAD = 4  # batches of frames read before one runs, so that pictures of equal shape meet
-MOST_WAITING = 256 * 2**20  # bytes of prepared pictures that may wait: huge ones run alone whatever the batch
+LOOKAHEAD = 4  # batches of frames read before one runs, so that pictures of equal shape are batched
+MOST_WAITING = (
+    256 * 2**20
+)  # bytes of pictures, as read and prepared, that may wait: huge ones run alone whatever the batch
+
+# a frame, its prepared pixels (None where it is broken) and their scales
+_Waiting = tuple[Frame, Floats | None, tuple[float, float]]
 
 
 def detect_files(
@@ -33,37 +39,43 @@ def detect_files(
     """Find the faces of every picture or frame behind ``paths``, boxes clipped to the picture.
 
     out: folder for NAME_faces.EXT pictures, NAME_faces.mp4 videos and detections.jsonl, left out where a folder to search
-    holds it; None writes nothing. on_result: called with each result as it comes, in order. A broken picture gives a result
-    with ``problem``; the rest go on. An interruption (Ctrl-C) ends the run with all that was found so far. Raises DataError
-    for a path that is not there or a folder that cannot be written to.
+    holds it; None writes nothing. on_result: called with each result as it comes, in order; none is kept, so that a camera may
+    run without an end. A broken picture gives a result with ``problem``; the others are processed. An interruption (Ctrl-C)
+    ends the run with all that was found so far. Raises DataError for a path that is not there or a folder that cannot be
+    written to.
     """
     start = time.perf_counter()
     sources = find_sources(paths, out)
-    results: list[PictureResult] = []
+    read = broken = faces = 0
     interrupted = False
     with ExitStack() as stack:
         drawer = lines = None
         if out is not None:
             temporary = stack.enter_context(replacing(out / "detections.jsonl"))
             lines = stack.enter_context(temporary.open("w", encoding="utf-8"))
-            drawer = stack.enter_context(closing(_Drawer(out, sources)))
+            drawer = stack.enter_context(_Drawer(out, sources))
         try:
             for result in _results(detector, sources, config, drawer, on_event):
-                results.append(result)
+                if result.problem:
+                    broken += 1
+                else:
+                    read, faces = read + 1, faces + len(result.faces)
                 if lines:
                     lines.write(json.dumps(as_line(result)) + "\n")
                 on_result(result)
         except (KeyboardInterrupt, BrokenPipeError):  # stopped by the user, or by the reader of what on_result prints
             interrupted = True
     return DetectReport(
-        detector.model,
-        detector.weights,
-        detector.backend,
-        tuple(results),
-        str(out) if out is not None else None,
-        time.perf_counter() - start,
-        interrupted,
-        detector.landmarks_by,
+        model=detector.model,
+        weights=detector.weights,
+        backend=detector.backend,
+        pictures=read,
+        broken=broken,
+        faces=faces,
+        out=str(out) if out is not None else None,
+        seconds=time.perf_counter() - start,
+        interrupted=interrupted,
+        landmarks_by=detector.landmarks_by,
     )
 
 
@@ -110,7 +122,7 @@ def _detect(
     detector: Detector, frames: Iterator[Frame], config: DetectConfig
 ) -> Iterator[tuple[Frame, Detections | None, float]]:
     """Each frame with its faces and its share of the milliseconds; frames of one shape run together."""
-    waiting: list[tuple[Frame, Floats | None, tuple[float, float]]] = []
+    waiting: list[_Waiting] = []
     ready: dict[int, tuple[Detections | None, float]] = {}  # by id of the frame
 
     def run_one_batch() -> None:
@@ -127,7 +139,7 @@ def _detect(
             ready[id(frame)] = (looked, share + (time.perf_counter() - start) * 1000)
 
     def drain(down_to: int) -> Iterator[tuple[Frame, Detections | None, float]]:
-        while len(waiting) > down_to or sum(p.nbytes for _, p, _ in waiting if p is not None) > MOST_WAITING:
+        while len(waiting) > down_to or sum(map(_bytes, waiting)) > MOST_WAITING:
             frame = waiting[0][0]
             if id(frame) not in ready:
                 run_one_batch()
@@ -145,13 +157,28 @@ def _detect(
     yield from drain(0)
 
 
+def _bytes(waiting: _Waiting) -> int:
+    frame, prepared, _ = waiting
+    return sum(pixels.nbytes for pixels in (frame.picture, prepared) if pixels is not None)
+
+
 class _Drawer:
-    """Draws pictures and videos below a folder; never over a source, never two over each other."""
+    """Draws pictures and videos below a folder; never over a source, never two over each other.
+
+    To be used in a ``with``: a video gets its name when it is whole, and is removed where an exception ends the block.
+    """
 
     def __init__(self, out: Path, sources: Sequence[Source]) -> None:
         self.out = out
         self.taken = {Path(source.path).resolve() for source in sources}
-        self.video: tuple[Source, Path, Path, cv2.VideoWriter] | None = None
+        self.video: tuple[Source, Path, cv2.VideoWriter] | None = None
+        self._open = ExitStack()  # holds the video that is being written
+
+    def __enter__(self) -> "_Drawer":
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self._open.__exit__(*problem)
 
     def draw(self, frame: Frame, faces: Detections) -> str:
         """Draw one frame; returns the path of the picture or video."""
@@ -163,25 +190,12 @@ class _Drawer:
             write_picture(path, drawn)
             return str(path)
         if self.video is None or self.video[0] is not frame.source:
-            self.close()
+            self._open.close()  # the video before
             path = self._free(frame.source, ".mp4")
-            make_folder(path.parent)
-            temporary = path.with_name(f".{path.stem}.part.mp4")
-            size = (drawn.shape[1], drawn.shape[0])
-            writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), frame.fps, size)
-            if not writer.isOpened():
-                raise DataError(f"cannot write video {path}", "this OpenCV has no mp4 encoder; install opencv-python")
-            self.video = (frame.source, path, temporary, writer)
-        self.video[3].write(drawn)
-        return str(self.video[1])
-
-    def close(self) -> None:
-        """Finish the video being written, if any."""
-        if self.video is not None:
-            _, path, temporary, writer = self.video
-            self.video = None
-            writer.release()
-            temporary.replace(path)
+            self.video = (frame.source, path, self._open.enter_context(_new_video(path, drawn, frame.fps)))
+        _, path, writer = self.video
+        writer.write(drawn)
+        return str(path)
 
     def _free(self, source: Source, suffix: str) -> Path:
         folder, number = self.out / source.name.parent, 1
@@ -191,3 +205,17 @@ class _Drawer:
             path = folder / f"{source.name.stem}_faces_{number}{suffix}"
         self.taken.add(path.resolve())
         return path
+
+
+@contextmanager
+def _new_video(path: Path, first: Picture, fps: float) -> Iterator[cv2.VideoWriter]:
+    """A writer of frames like ``first``; the file is whole or not there. Raises DataError."""
+    with replacing(path) as temporary:
+        size = (first.shape[1], first.shape[0])
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        try:
+            if not writer.isOpened():
+                raise DataError(f"cannot write video {path}", "this OpenCV has no mp4 encoder; install opencv-python")
+            yield writer
+        finally:
+            writer.release()

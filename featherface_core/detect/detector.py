@@ -1,4 +1,4 @@
-"""From pictures to faces: one pre-processing and one post-processing, over PyTorch or onnxruntime.
+"""From pictures to faces: one pre-processing and one post-processing, for PyTorch and onnxruntime.
 
 Loads torch only for a TorchDetector, onnxruntime only for an OnnxDetector.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core import boxes
-from featherface_core.config import PostprocessConfig
+from featherface_core.config import PostprocessConfig, check_threads
 from featherface_core.detect.session import open_session, session_options
 from featherface_core.errors import ConfigError, WeightsError, first_line
 from featherface_core.pictures import MEAN, Picture, prepare
@@ -28,7 +28,7 @@ OUTPUTS = ("bbox_regressions", "classifications", "landmarks")  # of exported fi
 FACES = ("boxes", "scores", "landmarks", "pictures")  # of exported files with post-processing: exporting.postprocess
 THRESHOLDS = ("score_threshold", "nms_iou", "top_k")  # their inputs besides the pictures; a user may leave them out
 
-# for each picture of a batch three arrays: a network's raw outputs, or the faces of a file with post-processing
+# three arrays for each picture of a batch: a network's raw outputs, or the faces of a file with post-processing
 OfBatch = Floats | Sequence[Floats]
 Outputs = tuple[OfBatch, OfBatch, OfBatch]
 
@@ -47,7 +47,7 @@ class Network(Protocol):
 
 
 class Placer(Protocol):
-    """Places the landmarks of faces anew. name: for people."""
+    """Replaces the landmarks of faces. name: for messages and reports."""
 
     name: str
 
@@ -60,11 +60,11 @@ class Detector:
     """Finds faces in pictures.
 
     network: the forward pass. constants: mean, strides, anchor sizes and variances it was trained with
-    (``default_constants()``'s keys). model, weights: names for people. second_look: places landmarks anew, or None.
+    (``default_constants()``'s keys). model, weights: names for messages and reports. second_look: replaces landmarks, or None.
     """
 
     backend = ""
-    channels_last = False  # how the network would have its pixels in memory: as (h, w, 3), or as (3, h, w)
+    channels_last = False  # memory layout of the pixels that suits the network: (h, w, 3), or (3, h, w)
     second_look: "Placer | None" = None
 
     def __init__(self, network: Network, constants: dict[str, Any], model: str, weights: str) -> None:
@@ -77,7 +77,7 @@ class Detector:
     def prepare(self, picture: Picture, size: int | None = None) -> tuple[Floats, tuple[float, float]]:
         """Network input (3, h, w) and the scales (x, y) of a BGR picture; size: its long side, None for its own.
 
-        A file with a fixed size scales pictures down to fit. Raises ConfigError for a ``size`` that never would.
+        A file with a fixed size scales pictures down to fit. Raises ConfigError for a ``size`` that does not fit.
         """
         canvas = self.network.fixed[1:] if self.network.fixed else None
         if canvas and size is not None and size > max(canvas):
@@ -92,7 +92,8 @@ class Detector:
         return self.decode(self.forward(pixels, post), (pixels.shape[2], pixels.shape[3]), scales, post)
 
     def forward(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
-        """What the network makes of prepared pictures, for ``decode``. post: for a network that holds its post-processing."""
+        """The outputs of the network for prepared pictures, for ``decode``. post: for a network that includes its
+        post-processing."""
         return self.network.run(pixels)
 
     def decode(
@@ -133,7 +134,7 @@ class Detector:
 
     @property
     def landmarks_by(self) -> str:
-        """The network of the second look, for people; "" without one."""
+        """The network of the second look, for messages and reports; "" without one."""
         return "" if self.second_look is None else self.second_look.name
 
 
@@ -152,7 +153,7 @@ class TorchDetector(Detector):
 
 
 class ExportedNetwork(Network, Protocol):
-    """The forward pass of a file of ours. description: what the file says of itself, see ``exporting.export.describe``."""
+    """The forward pass of an exported file. description: the metadata of the file, see ``exporting.export.describe``."""
 
     description: dict[str, Any]
 
@@ -173,7 +174,7 @@ class ExportedDetector(Detector):
         self.with_postprocess = holds_postprocess(self.description)
 
     def forward(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
-        """As a Detector's."""
+        """As ``Detector.forward``."""
         return self.network.find(pixels, post) if self.with_postprocess else self.network.run(pixels)
 
     def _faces(
@@ -185,9 +186,11 @@ class ExportedDetector(Detector):
 
 
 class OnnxDetector(ExportedDetector):
-    """Detection with an ONNX file of ours through onnxruntime; all constants come from the file. Loads no torch.
+    """Detection with an ONNX file of this project in onnxruntime; all constants come from the file. Loads no torch.
 
-    Raises WeightsError for a file that is missing, damaged, or not exported by this project.
+    threads: CPU threads, 0 for onnxruntime's choice. device: cpu, cuda or cuda:1, by the execution provider of that kind. Raises
+    WeightsError for a file that is missing, damaged, or not exported by this project, ConfigError for a device that this
+    onnxruntime cannot use.
 
     >>> from featherface_core import OnnxDetector, read_picture
     >>> faces = OnnxDetector("featherface_v2.onnx").detect(read_picture("me.jpg"))  # doctest: +SKIP
@@ -207,6 +210,7 @@ class TorchNetwork:
     def __init__(self, model: "FeatherFace", device: str = "cpu", threads: int = 0) -> None:
         import torch
 
+        check_threads(threads)
         try:
             self.device = torch.device(device)
             self.model = model.eval().to(self.device)
@@ -243,7 +247,7 @@ class OnnxNetwork:
         return in_parts(lambda part: self.session.run(OUTPUTS, {self.input: part}), pixels, self.fixed)
 
     def find(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
-        """As an ExportedNetwork's."""
+        """As ``ExportedNetwork.find``."""
         limits = thresholds(post)
         return by_picture(lambda part: self.session.run(FACES, {self.input: part, **limits}), pixels, self.fixed)
 
@@ -284,12 +288,12 @@ def thresholds(post: PostprocessConfig) -> dict[str, NDArray[Any]]:
 
 
 def holds_postprocess(description: dict[str, Any]) -> bool:
-    """Whether a file of ours gives faces, by what it says of itself; early files hold their networks alone and say nothing."""
+    """Whether an exported file outputs faces, by its metadata; early files contain only the network and do not say so."""
     return bool(description.get("with_postprocess", False))
 
 
 def default_constants() -> dict[str, Any]:
-    """What every network of this project is trained with; exported files carry their own copy."""
+    """The constants that every network of this project is trained with; exported files have their own copy."""
     return {
         "colour_order": "BGR",
         "mean": list(MEAN),
@@ -311,7 +315,7 @@ def _anchors(height: int, width: int, strides: tuple[int, ...], sizes: tuple[tup
 
 
 def read_description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """What an exported file says of itself, from its metadata. Raises WeightsError where that is not ours, or damaged."""
+    """The description of an exported file, from its metadata. Raises WeightsError where it is not of this project, or damaged."""
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path} was not exported by this project: it holds no {METADATA_KEY!r} metadata",

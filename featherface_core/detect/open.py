@@ -1,4 +1,4 @@
-"""An exported file and the runtime that its suffix stands for."""
+"""Opening exported files: their suffix names the runtime."""
 
 from pathlib import Path
 
@@ -15,13 +15,14 @@ def weights_of(path: Path) -> Path:
     return path.with_suffix(".bin") if is_openvino(path) else path
 
 
-def open_exported(path: Path, threads: int = 0) -> ExportedDetector:
-    """The detector of an exported file: .xml through OpenVINO, anything else through onnxruntime.
+def open_exported(path: Path, threads: int = 0, device: str = "cpu") -> ExportedDetector:
+    """The detector of an exported file: .xml in OpenVINO, anything else in onnxruntime.
 
-    threads: CPU threads, 0 for the runtime's choice. Raises WeightsError, MissingPackageError.
+    threads: CPU threads, 0 for the runtime's choice. device: cpu; cuda or cuda:1 where onnxruntime has CUDA. Raises ConfigError
+    for a device that the runtime cannot use, WeightsError, MissingPackageError.
     """
     if is_openvino(path):
         from featherface_core.detect.openvino import OpenVinoDetector
 
-        return OpenVinoDetector(path, threads)
-    return OnnxDetector(path, threads)
+        return OpenVinoDetector(path, threads, device)
+    return OnnxDetector(path, threads, device)

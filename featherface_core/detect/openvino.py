@@ -1,4 +1,4 @@
-"""Detection through OpenVINO (the extra ``openvino``), with a file of ours. Loads no torch and no onnxruntime."""
+"""Detection in OpenVINO (the extra ``openvino``), with an exported file. Loads no torch and no onnxruntime."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherface_core.config import PostprocessConfig
+from featherface_core.config import PostprocessConfig, check_threads
 from featherface_core.detect.detector import (
     FACES,
     METADATA_KEY,
@@ -21,8 +21,8 @@ from featherface_core.detect.detector import (
     read_description,
     thresholds,
 )
-from featherface_core.errors import WeightsError, first_line
-from featherface_core.machine import flags, import_package
+from featherface_core.errors import ConfigError, WeightsError, first_line
+from featherface_core.machine import flags, how_to_install, import_package
 from featherface_core.results import Floats
 
 # of a layer: the kernels that the CPU plugin tries first (ov::PrimitivesPriority); others follow in its own order
@@ -35,19 +35,19 @@ def has_other_choice(flags: Collection[str]) -> bool:
 
 
 def prefer_kernels(xml: bytes, flags: Collection[str]) -> bytes:
-    """A network's .xml with the kernels named that are fastest on a processor with these flags; ``xml`` itself where
-    OpenVINO's own choice is, or where it cannot be read.
+    """A network's .xml with the names of the kernels that are fastest on a processor with these flags; ``xml`` itself where
+    OpenVINO's own choice is as fast, or where it cannot be read.
 
     There OpenVINO 2026.4 runs convolutions by matrix kernels ("brgconv") throughout. Older kernels of
     its own are faster for depthwise layers, for 1x1 layers between them, since both then keep one layout, and for the one
-    output channel of a spatial gate. docs/performance.md has by how much.
+    output channel of a spatial gate. docs/performance.md has the gain.
     """
     if not has_other_choice(flags):
         return xml
     try:
         network = ET.fromstring(xml)
     except ET.ParseError:
-        return xml  # OpenVINO says what is wrong with it
+        return xml  # OpenVINO reports what is wrong with it
     for layer in network.iter("layer"):
         kernel = _kernel(layer)
         if kernel:
@@ -74,10 +74,10 @@ def _kernel(layer: ET.Element) -> str:
 
 
 class OpenVinoDetector(ExportedDetector):
-    """Detection with an OpenVINO file of ours (.xml, its .bin beside it); all constants come from the file.
+    """Detection with an OpenVINO file of this project (.xml, its .bin beside it); all constants come from the file.
 
-    Raises WeightsError for a file that is missing, damaged, or not exported by this project, MissingPackageError without
-    the openvino package.
+    threads: CPU threads, 0 for OpenVINO's choice. device: cpu alone. Raises ConfigError for another device, WeightsError for a
+    file that is missing, damaged, or not exported by this project, MissingPackageError without the openvino package.
 
     >>> from featherface_core import OpenVinoDetector, read_picture
     >>> faces = OpenVinoDetector("featherface_v2.xml").detect(read_picture("me.jpg"))  # doctest: +SKIP
@@ -86,7 +86,9 @@ class OpenVinoDetector(ExportedDetector):
     backend = "openvino"
     channels_last = True  # the file's own layout: see exporting.openvino_ir
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
+    def __init__(self, path: str | Path, threads: int = 0, device: str = "cpu") -> None:
+        if device != "cpu":
+            raise ConfigError(f"--device {device}: OpenVINO files run on the CPU here", "use --device cpu")
         super().__init__(OpenVinoNetwork(path, threads))
 
 
@@ -97,6 +99,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, path: str | Path, threads: int = 0, known: Collection[str] | None = None) -> None:
+        check_threads(threads)
         path = Path(path)
         for part in (path, path.with_suffix(".bin")):
             if not part.is_file():
@@ -129,7 +132,7 @@ class OpenVinoNetwork:
         return in_parts(lambda part: self._infer({self.input: part}, OUTPUTS), _rows(pixels), self.fixed)
 
     def find(self, pixels: Floats, post: PostprocessConfig) -> Outputs:
-        """As an ExportedNetwork's."""
+        """As ``ExportedNetwork.find``."""
         limits = thresholds(post)
         return by_picture(lambda part: self._infer({self.input: part, **limits}, FACES), _rows(pixels), self.fixed)
 
@@ -148,20 +151,21 @@ def _read(path: Path, known: Collection[str]) -> Any:
 
 
 def _rows(pixels: Floats) -> Floats:
-    """(N, 3, H, W) as (N, H, W, 3): free where they lie so already, as Detector.prepare makes them for this network."""
+    """(N, 3, H, W) as (N, H, W, 3): without a copy where memory has this layout already, as Detector.prepare makes it for this
+    network."""
     return np.ascontiguousarray(np.moveaxis(pixels, 1, 3))
 
 
 def import_openvino() -> Any:
     """The openvino module. Raises MissingPackageError where it is not installed or broken."""
-    return import_package("openvino", "pip install 'featherface[openvino]'")
+    return import_package("openvino", how_to_install("openvino"))
 
 
 @cache
 def core() -> Any:
     """OpenVINO's runtime, one for this process and to its end.
 
-    With 2026.4, a process that has let go of two cores is killed by its next signal, such as that of a child's end (the CPU
+    With 2026.4, a process that has released two cores is killed by its next signal, such as that of a child's end (the CPU
     plugin's signal stack is freed and stays set).
     """
     return import_openvino().Core()
@@ -174,6 +178,6 @@ def _metadata(model: Any) -> dict[str, str]:
 
 
 def reason(problem: RuntimeError) -> str:
-    """What OpenVINO says: the last line, for it begins with the places in its own source."""
+    """The message of an OpenVINO error: its last line; the lines before are places in OpenVINO's source."""
     lines = [line for line in str(problem).splitlines() if line.strip()]
     return lines[-1].strip() if lines else first_line(problem)

@@ -1,8 +1,8 @@
-"""Landmarks by a second look: each face is cut out, scaled to where networks place landmarks best, and seen again.
+"""Landmarks by a second look: each face is cropped, scaled to the size at which landmarks are most exact, and run again.
 
-A detector sees a face at the size that it happens to have in the picture, and places its landmarks best at some of these
-sizes. Cascades (MTCNN, https://arxiv.org/abs/1604.02878) look again at each candidate at one size; so does this, for
-landmarks alone, with any detector.
+A detector runs on a face at the size that it has in the picture, and its landmarks are more exact at some sizes. Cascades
+(MTCNN, https://arxiv.org/abs/1604.02878) run each candidate again at one size; this does the same with any detector, for
+landmarks only.
 """
 
 from dataclasses import replace
@@ -18,19 +18,20 @@ from featherface_core.pictures import Picture, resized
 from featherface_core.results import Detections, Floats
 
 FACE = 128  # pixels that a face's side, the square root of its box's area, is scaled to
-ROOM = 2  # sides of a face that a side of the square that is seen is long; the face is in its middle
+ROOM = 2  # side of the cropped square in sides of the face, which is in its middle
 TOGETHER = 16  # faces in one pass: 12 MB of pixels
+MOST = 4096  # pixels of a square's side that are taken from the picture: 50 MB
 SAME_FACE = 0.4  # IoU from which a face of the second look is that of the first
-# the face is known to be there, so low scores will do; a neighbour that overlaps it must not suppress it
+# the face was found already, so low scores are enough; an overlapping neighbour must not suppress it
 _POST = PostprocessConfig(score=0.02, nms=0.6, top_k=0)
 
 
 class SecondLook:
-    """Places landmarks by another look at each face.
+    """Places landmarks by a second forward pass on each face.
 
-    detector: the network that looks, the detecting one or another. name: for people; by default its model and weights.
-    face: pixels that each face's side is scaled to, 16 to 1,024.
-    Raises ConfigError for an exported file of a fixed size other than twice that.
+    detector: the network of the second pass, the detecting one or another. name: for messages and reports; by default its model
+    and weights. face: pixels that each face's side is scaled to, 16 to 1,024. Raises ConfigError for an exported file of a
+    fixed size other than twice that.
 
     >>> from featherface_core import SecondLook, TorchDetector, load_model
     >>> detector = TorchDetector(load_model("v2.safetensors"))  # doctest: +SKIP
@@ -49,9 +50,10 @@ class SecondLook:
         self.name = name or f"{detector.model}, {detector.weights}"
 
     def place(self, picture: Picture, faces: Detections) -> Detections:
-        """The same boxes and scores, with the landmarks that the second look finds; those of a face that it misses stay."""
+        """The same boxes and scores, with the landmarks that the second look finds; those of a face that it misses do not
+        change."""
         landmarks = faces.landmarks.copy()
-        seen = _can_be_cut(faces.boxes, max(picture.shape[:2]))
+        seen = _can_be_cut(faces.boxes, *picture.shape[:2])
         for start in range(0, len(seen), TOGETHER):
             part = seen[start : start + TOGETHER]
             landmarks[part] = self._place(picture, faces.boxes[part], landmarks[part])
@@ -78,20 +80,29 @@ def _sides(around: Floats) -> Floats:
         return np.sqrt(np.where((widths > 0) & (heights > 0), widths * heights, np.nan), dtype=np.float32)
 
 
-def _can_be_cut(around: Floats, longest: int) -> NDArray[np.intp]:
-    """Which of the boxes (n, 4) are finite and not much larger than the picture: a network can give any numbers."""
-    return np.flatnonzero(np.isfinite(around).all(1) & (_sides(around) < 1.25 * longest))
+def _can_be_cut(around: Floats, height: int, width: int) -> NDArray[np.intp]:
+    """Which of the boxes (n, 4) are finite, not much larger than the picture, and have a square that reaches into it: a network
+    can give any numbers.
+    """
+    sides = _sides(around)
+    with np.errstate(invalid="ignore"):
+        middles = (around[:, :2].astype(np.float64) + around[:, 2:]) / 2
+        beyond = np.maximum(-middles, middles - (width, height)).max(1)  # pixels from the picture to the middle
+        fits = (sides < 1.25 * max(height, width)) & (beyond < sides * ROOM / 2)
+    return np.flatnonzero(np.isfinite(around).all(1) & fits)
 
 
 def _cut(picture: Picture, box: Floats, side: int) -> tuple[Picture, Floats, float]:
     """A face's square (side, side, 3), the square's left upper corner in the picture, and its pixels per pixel there.
 
-    What lies outside the picture repeats its edge.
+    What lies outside the picture repeats its edge. Of a square of more than MOST pixels a side, every second pixel is taken, or
+    every third, and so on: the network sees a few hundred.
     """
     height, width = picture.shape[:2]
     half = max(1, round(float(_sides(box[None])[0]) * ROOM / 2))
     left, top = (round(float(middle)) - half for middle in (box[:2] + box[2:]) / 2)
-    rows = np.clip(np.arange(top, top + 2 * half), 0, height - 1)
-    columns = np.clip(np.arange(left, left + 2 * half), 0, width - 1)
+    step = -(-2 * half // MOST)
+    rows = np.clip(np.arange(top + step // 2, top + 2 * half, step), 0, height - 1)
+    columns = np.clip(np.arange(left + step // 2, left + 2 * half, step), 0, width - 1)
     square = resized(picture[rows[:, None], columns], side, side)
     return square, np.array((left, top), np.float32), side / (2 * half)

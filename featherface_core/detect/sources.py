@@ -1,4 +1,4 @@
-"""What a user points ``detect`` at (pictures, folders, globs, videos, cameras) as a stream of frames."""
+"""The inputs of ``detect`` (pictures, folders, globs, videos, cameras) as a stream of frames."""
 
 import glob
 import re
@@ -56,7 +56,7 @@ def find_sources(paths: Sequence[str], out: Path | None = None) -> list[Source]:
             sources = [Source(str(p), _kind(p), p.relative_to(path)) for p in inside]
         elif path.is_file():
             sources = [Source(given, _kind(path) or "picture", Path(path.name))]
-        elif given.isdecimal():
+        elif given.isdecimal() and len(given) < 10:
             sources = [Source(given, "camera", Path(f"camera{given}"))]
         else:
             matches = sorted(p for p in map(Path, glob.glob(given, recursive=True)) if p.is_file())  # noqa: PTH207 (absolute patterns)
@@ -71,7 +71,7 @@ def find_sources(paths: Sequence[str], out: Path | None = None) -> list[Source]:
 
 
 def count_frames(sources: Sequence[Source]) -> int | None:
-    """How many frames ``read_frames`` will give; None where a video or camera does not say."""
+    """How many frames ``read_frames`` will give; None where a video or camera does not tell."""
     total = 0
     for source in sources:
         if source.kind == "picture":

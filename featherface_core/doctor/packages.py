@@ -9,6 +9,7 @@ import subprocess
 from importlib import metadata
 
 from featherface_core.doctor.finding import DoctorOptions, Imported
+from featherface_core.machine import how_to_install
 from featherface_core.results import Finding
 
 MODULES = {"opencv-python": "cv2", "pyyaml": "yaml"}  # where the module is not called as its package
@@ -63,15 +64,15 @@ def mend(imported: Imported) -> str:
     package = package_of(imported.module)
     name, version = installed(package)
     if imported.missing and version is None:
-        return f'pip install "{declared().get(package, package)}"'
+        return how_to_install(f'"{declared().get(package, package)}"')
     if imported.module == "cv2" and SYSTEM_LIBRARIES.search(imported.problem):
         return (
             "apt-get install libgl1 libglib2.0-0, or, for a machine without a screen: "
-            f"pip uninstall -y {name} && pip install opencv-python-headless"
+            f"pip uninstall -y {name} && {how_to_install('opencv-python-headless')}"
         )
     # the version that is there: the newest torch would bring another build with it
     pinned = f"{name}=={version.partition('+')[0]}" if version else name
-    return f"pip install --force-reinstall {pinned}"
+    return how_to_install(pinned, "--force-reinstall")
 
 
 def required(package: str, options: DoctorOptions) -> Finding:
@@ -91,14 +92,14 @@ def required(package: str, options: DoctorOptions) -> Finding:
     fitting = meets(version, specifier) if version else None
     if fitting is False:
         found += f"; does not import: {imported.problem}" if imported.problem else ""
-        return Finding("packages", package, "fail", found, f'pip install --upgrade "{name}{specifier}"')
+        return Finding("packages", package, "fail", found, how_to_install(f'"{name}{specifier}"', "--upgrade"))
     if imported.problem:
         return Finding("packages", package, "fail", f"{found}; does not import: {imported.problem}", mend(imported))
     found += f"; imports in {imported.seconds:.1f} s"
     if version is None:
-        return Finding("packages", package, "warn", found, f'pip install --force-reinstall "{requirement}"')
+        return Finding("packages", package, "warn", found, how_to_install(f'"{requirement}"', "--force-reinstall"))
     if fitting is None:
-        return Finding("packages", package, "skip", f"{found}; version not compared", "pip install packaging")
+        return Finding("packages", package, "skip", f"{found}; version not compared", how_to_install("packaging"))
     return Finding("packages", package, "ok", found)
 
 
@@ -117,7 +118,7 @@ def requirements(options: DoctorOptions) -> Finding:
     if count := len(declared()):
         return Finding("packages", "requirements", "ok", f"featherface asks for {count} packages")
     found = "featherface itself is not installed, so what it needs is not known"
-    return Finding("packages", "requirements", "warn", found, "in the project's folder: pip install -e .")
+    return Finding("packages", "requirements", "warn", found, how_to_install(options="-e"))
 
 
 def torchvision(options: DoctorOptions) -> Finding:
@@ -137,7 +138,7 @@ def optional(options: DoctorOptions) -> Finding:
     versions = {name: installed(name)[1] for name in OPTIONAL}
     has = [f"{name} {version}" for name, version in versions.items() if version]
     lacks = [name for name, version in versions.items() if not version]
-    fix = f"if you want them: pip install {' '.join(lacks)}" if lacks else ""
+    fix = f"if you want them: {how_to_install(' '.join(lacks))}" if lacks else ""
     found = ", ".join(has + [f"{name} not installed" for name in lacks])
     return Finding("packages", "optional", "ok" if has else "skip", found, fix)
 
@@ -148,7 +149,7 @@ def providers(options: DoctorOptions) -> Finding:
     names = imported.facts.get("providers", [])
     if "CPUExecutionProvider" not in names:
         found = imported.facts_problem or f"no CPU provider among: {', '.join(names) or 'none'}"
-        return Finding("packages", "providers", "fail", found, "pip install --force-reinstall onnxruntime")
+        return Finding("packages", "providers", "fail", found, how_to_install("onnxruntime", "--force-reinstall"))
     return Finding("packages", "providers", "ok", ", ".join(names))
 
 
@@ -168,7 +169,7 @@ def cuda(options: DoctorOptions) -> Finding:
         return Finding("packages", "cuda", "ok", "no NVIDIA GPU; all runs on the CPU")
     if build is None:
         found = f"torch is built for the CPU alone, beside nvidia-smi: {gpus}"
-        return Finding("packages", "cuda", "warn", found, "pip install --force-reinstall torch (the CUDA build)")
+        return Finding("packages", "cuda", "warn", found, how_to_install("torch (the CUDA build)", "--force-reinstall"))
     found = f"torch is built for {build} but finds no GPU; nvidia-smi: {gpus}"
     return Finding("packages", "cuda", "warn", found, "update the NVIDIA driver, and check CUDA_VISIBLE_DEVICES")
 

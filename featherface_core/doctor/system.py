@@ -11,6 +11,7 @@ from featherface_core.doctor.finding import DoctorOptions
 from featherface_core.doctor.packages import meets
 from featherface_core.errors import DataError
 from featherface_core.files import make_folder
+from featherface_core.machine import how_to_install
 from featherface_core.results import Finding
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -42,7 +43,7 @@ def python(options: DoctorOptions) -> Finding:
     found = f"{platform.python_implementation()} {version}, needs {wanted}"
     fitting = meets(version, wanted)
     if fitting is None:
-        return Finding("machine", "python", "skip", f"{found}: not compared", "pip install packaging")
+        return Finding("machine", "python", "skip", f"{found}: not compared", how_to_install("packaging"))
     if not fitting:
         return Finding("machine", "python", "fail", found, f"install a Python {wanted}, and featherface into it")
     return Finding("machine", "python", "ok", found)

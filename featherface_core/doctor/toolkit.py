@@ -7,6 +7,7 @@ from featherface_core.config import ExportConfig
 from featherface_core.doctor.finding import DoctorOptions
 from featherface_core.errors import counted
 from featherface_core.events import ignore
+from featherface_core.machine import how_to_install
 from featherface_core.results import Finding
 
 EXAMPLES = 2  # of a kind of problem; `featherface data check` shows more
@@ -57,7 +58,7 @@ def variant(name: str, options: DoctorOptions) -> Finding:
             name,
             "fail",
             found,
-            "undo the change, or install again, in the project's folder: pip install --force-reinstall --no-deps .",
+            f"undo the change, or install again, {how_to_install(options='--force-reinstall --no-deps')}",
         )
     return Finding("models", name, "ok", f"{count:,} parameters")
 
@@ -75,7 +76,7 @@ def shipped(options: DoctorOptions) -> list[Finding]:
         assert path is not None
         found, faces = _look(path)
         verdict = _portrait(faces)
-        fix = "install the package again: pip install --force-reinstall featherface" if verdict.fix else ""
+        fix = f"install again, {how_to_install(options='--force-reinstall --no-deps')}" if verdict.fix else ""
         findings.append(Finding("weights", "shipped", verdict.verdict, f"{found}; {verdict.found}", fix))
     return findings
 

@@ -15,11 +15,11 @@ from typing import Any
 from featherface_core.config import load_yaml
 from featherface_core.doctor.finding import DoctorOptions
 from featherface_core.errors import ConfigError, DataError, counted
+from featherface_core.files import CONFIG
 from featherface_core.results import Finding
 from featherface_core.training.monitor import HIGH_NORM, LOW_NORM
 from featherface_core.training.records import METRICS, MetricsFile, read_metrics
 
-CONFIG = "config.yaml"
 Epochs = list[dict[str, Any]]
 
 OFTEN = 0.2  # share of the epochs; a few high norms at the start of a run are no illness

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from featherface_core.boxes import iou
 from featherface_core.data.annotation import Faces
-from featherface_core.evaluation.matching import NEITHER, RIGHT, WRONG, Matches, Outcome, judge
+from featherface_core.evaluation.matching import MOST_PAIRS, NEITHER, RIGHT, WRONG, Matches, Outcome, judge
 from featherface_core.evaluation.truth import Doubles, Flags, Found, Indices
 from featherface_core.results import Detections, Floats
 
@@ -30,9 +30,9 @@ class Curve:
 
 
 def normalised(scores: Doubles) -> Doubles:
-    """Scores stretched so that the lowest of the whole set is 0 and the highest 1; all 1 where all are the same, from 0 to 1.
+    """Scores scaled linearly so that the lowest of the whole set is 0 and the highest 1; all 1 where all are equal, from 0 to 1.
 
-    As in the official code the range starts from 1 and 0, so for scores outside 0-1 the stretch ends at those.
+    As in the official code the range starts from 1 and 0, so scores outside 0-1 extend it.
     """
     if not len(scores):
         return scores
@@ -56,7 +56,7 @@ def curve_of(matches: Matches, counted: Flags, iou: float = IOU) -> Curve:
 
 
 def area_under(recall: Doubles, precision: Doubles) -> float:
-    """Area under a curve (n,), recall rising, with each precision raised to the best one at that recall or a higher one."""
+    """Area under a curve (n,), recall rising, with each precision replaced by the best one at that recall or a higher one."""
     best_from_here = np.maximum.accumulate(np.nan_to_num(precision)[::-1])[::-1]
     steps = np.diff(recall, prepend=0.0)
     return float((steps * best_from_here).sum())
@@ -84,8 +84,8 @@ class Precision:
 def average_precision(found: Sequence[Detections], faces: Sequence[Faces], overlap: float = 0.5) -> Precision:
     """AP of detections in pictures against their faces, at an IoU of ``overlap``, area under the interpolated curve (VOC 2010).
 
-    A detection is right if the face it overlaps most has no better-scored detection; detections on ignored faces do not count,
-    either way.
+    A detection is right if the face it overlaps most has no better-scored detection; detections on ignored faces are neither
+    right nor wrong.
     """
     curve = plain_curve(outcome_of(found, faces, overlap), Found.of([(d.boxes, d.scores) for d in found]), faces)
     recall = (float(curve.recall[-1]) if len(curve.recall) else 0.0) if curve.faces else float("nan")
@@ -93,7 +93,7 @@ def average_precision(found: Sequence[Detections], faces: Sequence[Faces], overl
 
 
 def outcome_of(found: Sequence[Detections], faces: Sequence[Faces], overlap: float = 0.5) -> Outcome:
-    """What became of each detection, those of all pictures in their order."""
+    """The outcome of each detection, those of all pictures in order."""
     verdicts, owners = [np.zeros(0, np.int8)], [np.zeros(0, np.int64)]
     before = 0
     for detections, truth in zip(found, faces, strict=True):
@@ -120,7 +120,7 @@ def plain_curve(outcome: Outcome, found: Found, faces: Sequence[Faces]) -> Curve
 def judge_picture(
     boxes: Floats, scores: Floats, truth: Faces, overlap: float
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Of each detection (n,): RIGHT, WRONG, or NEITHER on an ignored face; and the face that it fits, -1 for none."""
+    """Of each detection (n,): RIGHT, WRONG, or NEITHER on an ignored face; and the face that it matches, -1 for none."""
     verdicts, owners = np.full(len(boxes), WRONG, np.int8), np.full(len(boxes), -1, np.int64)
     real = np.flatnonzero(~truth.ignored)
     shares = iou(boxes, truth.boxes[real])
@@ -142,7 +142,6 @@ def judge_picture(
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 LARGEST = 1e5**2  # square pixels: where COCO's "all sizes" end
-MOST_PAIRS = 1 << 19  # boxes against faces at a time: 4 MiB an array
 
 EVERY_IOU = (1 << len(IOUS)) - 1  # a set of IoUs is a number: bit k stands for IOUS[k]
 
@@ -164,10 +163,10 @@ class CocoPrecision:
 def coco_average_precision(found: Sequence[Detections], faces: Sequence[Faces], most: int = 100) -> CocoPrecision:
     """COCO's AP of detections against faces, one entry a picture, boxes finite and in pixels.
 
-    At each IoU, detections by falling score take the face that they overlap most of those not yet taken. Ignored faces are COCO's
-    crowds: a detection that takes no face counts neither way if that share of its own area is on one of them. Equal scores keep
-    their order. most: how many detections of a picture count, the best-scored; 0 for all. Raises ValueError if ``found`` and
-    ``faces`` differ in length or ``most`` is negative.
+    At each IoU, detections by falling score are matched to the face that they overlap most among those not yet matched. Ignored
+    faces are COCO's crowds: an unmatched detection is neither right nor wrong if that share of its own area is on one of them.
+    Equal scores keep their order. most: how many detections of a picture count, the best-scored; 0 for all. Raises ValueError
+    if ``found`` and ``faces`` differ in length or ``most`` is negative.
     """
     if len(found) != len(faces):
         raise ValueError(f"detections of {len(found)} pictures, faces of {len(faces)}")
@@ -199,7 +198,7 @@ def _judge(boxes: Doubles, truth: Faces) -> tuple[Indices, Indices]:
     met_on_ignored = np.zeros(len(boxes), np.int64)
     on_ignored = truth.ignored[face]
     np.bitwise_or.at(met_on_ignored, row[on_ignored], met[on_ignored])
-    # COCO leaves out what is outside its range of areas, if it finds no face
+    # COCO ignores unmatched detections outside its range of areas
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     met_on_ignored[(width * height < 0) | (width * height > LARGEST)] = EVERY_IOU
 

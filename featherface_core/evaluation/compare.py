@@ -1,4 +1,4 @@
-"""Reports side by side, a report as the bar for later ones, and runs that differ in their seed taken together."""
+"""Comparing reports, checking a report against a baseline, and grouping runs that differ in their seed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,8 +22,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a group has over the first. points: of AP, of a hundred, between the means. above: of all pairs of a run here and a
-    run there, in how many this one is better; of ``pairs``.
+    """The gain of a group over the first. points: percentage points of AP between the means. above: of all ``pairs`` of a run
+    of this group and one of the first, those in which this group's is better.
     """
 
     points: float
@@ -56,7 +56,7 @@ class Grouped:
 
 
 def group(paths: Sequence[str | Path]) -> Grouped:
-    """Read reports and gather those of one ``--name``; the first name's group is what the others are held against.
+    """Read reports and group them by ``--name``; the others are compared with the first name's group.
 
     Raises ConfigError for fewer than two reports, for protocols that differ, and for a report without one of the
     figures; DataError for a file that is no report.
@@ -129,7 +129,7 @@ WORDS = {
     "top_k": "top-k",
 }
 
-ROUNDING = 1e-9  # points: a drop of just what is allowed passes
+ROUNDING = 1e-9  # percentage points: a drop of exactly the limit passes
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Change:
-    """A figure then and now, 0 to 1, None where there was none. drop: in points of a hundred, below 0 for a gain."""
+    """A figure before and now, 0 to 1, None where there was none. drop: in percentage points, below 0 for a gain."""
 
     name: str
     before: float | None
@@ -166,7 +166,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a report keeps up with a baseline. max_drop: points of a hundred that each figure may fall."""
+    """Whether a report is as good as a baseline. max_drop: percentage points that each figure may fall."""
 
     baseline: str
     max_drop: float
@@ -183,7 +183,7 @@ class Gate:
 
 
 def compare(paths: Sequence[str | Path], rank_anyway: bool = False) -> Comparison:
-    """Read reports and put them side by side; they are ranked only where their protocols are equal, or if told so.
+    """Read and compare reports; they are ranked only where their protocols are equal, or if asked for.
 
     Raises ConfigError for fewer than two, DataError for a file that is no report.
     """
@@ -211,7 +211,7 @@ def differing(protocols: Sequence[Measured]) -> tuple[Difference, ...]:
 
 @dataclass(frozen=True)
 class Baseline:
-    """An earlier report. max_drop: points of a hundred, 0 or more."""
+    """An earlier report. max_drop: percentage points, 0 or more."""
 
     path: Path
     report: EvalReport
@@ -228,7 +228,7 @@ class Baseline:
             )
 
     def hold(self, report: EvalReport) -> Gate:
-        """Whether a report keeps up with it, figure by figure; a figure that is gone has fallen."""
+        """The comparison of a report with it, figure by figure; a missing figure has fallen."""
         now = report.headline
         changes = []
         for name, old in self.report.headline.items():
@@ -241,9 +241,9 @@ class Baseline:
 
 
 def read_baseline(path: Path, max_drop: float) -> Baseline:
-    """Raises ConfigError for a drop that is none, DataError for a file that is no report."""
+    """Raises ConfigError for an invalid drop, DataError for a file that is no report."""
     if not 0 <= max_drop <= 100:
-        raise ConfigError(f"--max-drop {max_drop:g} is out of range", "use 0 to 100: points of AP, of a hundred")
+        raise ConfigError(f"--max-drop {max_drop:g} is out of range", "use 0 to 100 percentage points of AP")
     return Baseline(path, read_report(path), max_drop)
 
 

@@ -1,12 +1,23 @@
-"""What ``featherface eval`` was asked for, and the protocol: resize rule, scales, flips and thresholds."""
+"""The settings of ``featherface eval``, and the protocol: resize rule, scales, flips and thresholds."""
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from featherface_core.config import SAME, UNTRAINED, PostprocessConfig, check_range, check_size, load_yaml, with_values
-from featherface_core.errors import ConfigError
+from featherface_core.config import (
+    SAME,
+    SYNTHETIC,
+    UNTRAINED,
+    PostprocessConfig,
+    check_range,
+    check_size,
+    check_threads,
+    load_yaml,
+    with_values,
+)
+from featherface_core.errors import ConfigError, ParameterError, refuse
 from featherface_core.files import CONFIG, comment, write_text
 
 KNOWN = "original, vga, size=N (long side in pixels) or multi-scale"
@@ -19,8 +30,8 @@ AS_PUBLISHED = PostprocessConfig(0.02, 0.4, 0)
 
 @dataclass(frozen=True)
 class Protocol:
-    """resize: ``original``, ``size=N`` or ``multi-scale``. flip: each picture is seen mirrored too. share: of a picture's own
-    long side that it is seen at, above 0 to 1, where resize is ``original``.
+    """resize: ``original``, ``size=N`` or ``multi-scale``. flip: each picture is also run mirrored. share: the scale as a share
+    of a picture's own long side, above 0 to 1, where resize is ``original``.
 
     post: score threshold, NMS, and how many faces are kept at most. With more than one view of a picture, the faces of all
     are merged by the same NMS.
@@ -41,7 +52,7 @@ class Protocol:
         return int(self.resize[5:]) if self.resize.startswith("size=") else None
 
     def sides(self, height: int, width: int) -> tuple[int | None, ...]:
-        """Long sides in pixels at which a picture is seen, None for its own."""
+        """Long sides in pixels that a picture is scaled to, None for its own."""
         if self.resize == "multi-scale":
             short, long = min(height, width), max(height, width)
             base = min(SHORT / short, LONG / long)
@@ -51,7 +62,7 @@ class Protocol:
         return (self.size,)
 
     def view(self) -> str:
-        """The resize rule, for people."""
+        """The resize rule in words."""
         if self.resize == "original":
             return "original size" if self.share == 1 else f"{self.share:.3g} of the original size"
         if self.resize == "multi-scale":
@@ -59,7 +70,7 @@ class Protocol:
         return f"long side {self.size} px"
 
     def words(self) -> str:
-        """The resize rule, flips and thresholds, to stand beside a figure."""
+        """The resize rule, flips and thresholds in words, to be shown with a figure."""
         mirrored = "with mirrored pictures" if self.flip else "no flip"
         most = f"at most {self.post.top_k:,} faces a picture" if self.post.top_k else "no top-k"
         return f"{self.view()}, {mirrored}, score above {self.post.score:g}, NMS {self.post.nms:g}, {most}"
@@ -84,7 +95,7 @@ def parse_resize(text: str) -> str:
 TASK = "eval"
 KEYS = {"task", "evaluation"}
 PATHS = ("data", "ground_truth", "predictions", "weights", "onnx", "model", "landmarks_by")
-_WORDS = {"landmarks_by": SAME}  # of PATHS' values: what is no path there alone
+_WORDS = {"landmarks_by": SAME}  # values of PATHS that are not paths
 
 
 @dataclass(frozen=True)
@@ -93,9 +104,9 @@ class EvalConfig:
 
     predictions: a folder or .zip of detections made elsewhere; or weights (a file, or ``untrained``), or onnx. model: a variant
     or YAML file. name: for the report. protocol: see protocol.parse_resize. score, nms, top_k: as in PostprocessConfig.
-    landmarks_by: what looks at each face again, SAME, a variant or a file. batch: pictures of one shape that run together.
-    device: a torch device. threads: 0 for the runtime's choice. pictures: at most so many, evenly spread, 0 for all. "" stands
-    for what is not given.
+    landmarks_by: the network of the second look: SAME, a variant or a file. batch: pictures of one shape in a forward pass.
+    device: a torch device. threads: 0 for the runtime's choice. pictures: at most so many, evenly spread, 0 for all. "" is for
+    a value that is not given.
     """
 
     data: str = ""
@@ -120,13 +131,47 @@ class EvalConfig:
         parse_resize(self.protocol)
         PostprocessConfig(self.score, self.nms, self.top_k)
         check_range("--batch", self.batch, 1, 1024)
-        check_range("--threads", self.threads, 0, 1024)
+        check_threads(self.threads)
         check_range("--pictures", self.pictures, 0, 10_000_000)
 
     @property
     def views(self) -> Protocol:
-        """How pictures are shown to the network."""
+        """The resize rule, flips and thresholds."""
         return Protocol(parse_resize(self.protocol), self.flip, PostprocessConfig(self.score, self.nms, self.top_k))
+
+
+MAX_DROP = 0.5  # points of AP, of a hundred
+MACHINE = ("batch", "device", "threads")  # of EvalConfig: what a resumed evaluation may be given anew
+OF_A_DETECTOR = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "landmarks_by", *MACHINE)
+
+
+def check_together(given: Mapping[str, Any]) -> None:
+    """Raise ParameterError for parameters of an evaluation that have no meaning beside each other, or without another.
+
+    given: name and value of what the caller chose, defaults left out: fields of EvalConfig; ``compare`` and its ``reports``,
+    ``by_name`` and ``chart``; ``baseline`` and ``max_drop``; ``resume``, ``out`` and ``force``.
+    """
+    config = [field.name for field in fields(EvalConfig) if field.name in given]
+    if "compare" in given:
+        refuse(config, "`compare` evaluates nothing")
+        if "by_name" not in given:
+            refuse([name for name in ("chart",) if name in given], "`compare` draws nothing without `by_name`")
+        return
+    refuse([name for name in ("by_name", "chart") if name in given], "reports are compared by `compare`")
+    if given.get("reports"):
+        raise ParameterError(
+            f"{str(given['reports'][0])!r} is named without an option",
+            "pictures go with `data`, reports with `compare`",
+        )
+    if "max_drop" in given and "baseline" not in given:
+        raise ParameterError(
+            f"`max_drop` {given['max_drop']:g} says nothing without a baseline", "name one with `baseline`"
+        )
+    if "predictions" in given:
+        refuse([name for name in config if name in OF_A_DETECTOR], "`predictions` were made elsewhere")
+    if "resume" in given:
+        wrong = [name for name in ("out", "force") if name in given] + [n for n in config if n not in MACHINE]
+        refuse(wrong, f"`resume` {given['resume']} takes the evaluation as it was")
 
 
 @dataclass(frozen=True)
@@ -140,7 +185,7 @@ class Extras:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run's folder says of it. command: as typed."""
+    """The record of a run in its folder. command: as typed."""
 
     config: EvalConfig
     extras: Extras
@@ -150,7 +195,7 @@ class Kept:
 def save_config(
     folder: Path, config: EvalConfig, subject: str, command: str, extras: Extras = Extras(), look: str = ""
 ) -> None:
-    """Keep what was asked for, with paths that hold anywhere.
+    """Write the settings, with absolute paths.
 
     subject: checksum of what is evaluated; command: as typed; look: the network of the second look, "" without one.
     """
@@ -170,8 +215,7 @@ def save_config(
 
 
 def _anywhere(name: str, word: str) -> str:
-    """A path as an absolute one; what is no path, a variant's name, ``word`` and the like, as it is."""
-    from featherface_core.data.sets import SYNTHETIC  # not above: it loads OpenCV, and --help waits for this file
+    """A path as an absolute one; other values, such as a variant's name or ``word``, as they are."""
     from featherface_core.models.variants import VARIANTS
 
     keyword = name in VARIANTS or name in (UNTRAINED, word) or name.partition(":")[0] == SYNTHETIC
@@ -179,7 +223,7 @@ def _anywhere(name: str, word: str) -> str:
 
 
 def load_config(folder: Path) -> Kept:
-    """What an earlier run was asked for. Raises ConfigError."""
+    """The settings of an earlier run. Raises ConfigError."""
     content, place = _content(folder), str(folder / CONFIG)
     config = with_values(EvalConfig(), content.get("evaluation", {}), place)
     return Kept(config, with_values(Extras(), content.get("output", {}), place), str(content.get("command", "")))

@@ -1,7 +1,7 @@
-"""Precision-recall curves of an evaluation as PNG and SVG, with the protocol printed on them, and other detectors beside.
+"""Precision-recall curves of an evaluation as PNG and SVG, with the protocol printed on them, and other detectors for comparison.
 
-Another detector's AP is no curve, so it is drawn as a dot on an axis of AP below. Needs no display, no font that is
-installed and no setting of the user's.
+Of other detectors mostly the AP is known, which is drawn as a dot on an axis below. Needs no display, no installed font and no
+user settings.
 """
 
 import io
@@ -11,7 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherface_core.charts import cut, letters, settings, width_of, wrapped
+from featherface_core.charts import DPI, cut, letters, settings, width_of, wrapped
 from featherface_core.evaluation.peers import Peer
 from featherface_core.evaluation.report import WIDER_PICTURES, EvalReport, Measured, Setting
 from featherface_core.files import replacing, write_text
@@ -28,17 +28,16 @@ BESIDE = (
 )
 
 # inches
-EDGE, GAP, PANEL, SINGLE = 0.3, 0.4, 4.3, 6.4  # SINGLE: width of a panel that stands alone
+EDGE, GAP, PANEL, SINGLE = 0.3, 0.4, 4.3, 6.4  # SINGLE: width of a single panel
 LEFT, RIGHT, HEADING, PLOT, AXIS = 0.58, 0.12, 0.62, 3.1, 0.5  # of a panel, around its plot
 ROW, STRIP_TOP = 0.37, 0.12
-DPI = 150  # of the PNG
 _DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 3)))
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<")
 
 
 @dataclass(frozen=True)
 class _Look:
-    """Colours, of the Okabe-Ito palette where they tell things apart. lines: of other detectors' curves."""
+    """Colours, from the Okabe-Ito palette where they carry meaning. lines: of other detectors' curves."""
 
     paper: str
     ink: str
@@ -60,7 +59,7 @@ def title_of(report: EvalReport) -> str:
 
 
 def not_benchmark(protocol: Measured) -> str:
-    """Why figures of the official method are none of the WIDER FACE benchmark; "" where they are, or by another method."""
+    """Why figures of the official method are not the WIDER FACE benchmark; "" where they are, or by another method."""
     if protocol.method != "wider-face" or protocol.benchmark:
         return ""
     if protocol.of == WIDER_PICTURES:
@@ -208,7 +207,7 @@ def _frame(axes: "Axes", look: _Look) -> None:
 
 
 def _styles(content: _Content, look: _Look) -> dict[int, dict[str, Any]]:
-    """How each other detector's curve is drawn, by the identity of the peer: told apart by dashes and markers alone, too."""
+    """How each other detector's curve is drawn, by the identity of the peer: also distinct by dashes and markers only."""
     looks = zip(cycle(look.lines), cycle(_DASHES), cycle(_MARKERS), strict=False)
     drawn = [peer for peer in content.peers if peer.curve]
     return {

@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from featherface_core.config import SYNTHETIC
 from featherface_core.data.annotation import Annotation, Faces, PictureSource
 from featherface_core.data.formats.lines import safe_names
 from featherface_core.data.formats.recognise import read_labels
-from featherface_core.data.sets import SYNTHETIC, SYNTHETIC_HELD_OUT, FilePictures, open_one
+from featherface_core.data.sets import SYNTHETIC_HELD_OUT, FilePictures, open_one
 from featherface_core.errors import DataError
 from featherface_core.evaluation.config import EvalConfig
 from featherface_core.evaluation.predictions import Predictions, read_predictions
@@ -19,7 +20,7 @@ from featherface_core.evaluation.report import WIDER_PICTURES
 from featherface_core.evaluation.truth import Truth, find_ground_truth, read_ground_truth, truth_of
 from featherface_core.pictures import PICTURE_SUFFIXES
 
-SYNTHETIC_DEFAULT = f"{SYNTHETIC}:{SYNTHETIC_HELD_OUT}"  # those that training validates on
+SYNTHETIC_DEFAULT = f"{SYNTHETIC}:{SYNTHETIC_HELD_OUT}"  # the validation pictures of training
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Task:
     """Pictures and their faces. method: ``wider-face`` or ``plain``. truth: P pictures.
 
     source: the picture files, None where predictions are scored without them; indices (P,): of each picture in it. faces (P,): as
-    labelled, for the plain method. of: how many pictures the ground truth has. data, ground_truth: for people.
+    labelled, for the plain method. of: how many pictures the ground truth has. data, ground_truth: for messages and reports.
     """
 
     method: str
@@ -45,7 +46,7 @@ class Task:
         return len(self.truth.names)
 
     def select(self, pictures: Sequence[int]) -> "Task":
-        """Some of the pictures alone."""
+        """The task with only some of the pictures."""
         return replace(
             self,
             truth=self.truth.select(pictures),
@@ -55,7 +56,7 @@ class Task:
 
     @property
     def counted(self) -> str:
-        """The setting whose faces the tables are about: the widest."""
+        """The setting whose faces the tables count: the widest."""
         return "hard" if self.method == "wider-face" else "all"
 
 
@@ -65,14 +66,14 @@ def open_task(config: EvalConfig) -> Task:
     folder, data = _ground_truth(config), config.data
     if folder is not None:
         truth = read_ground_truth(folder)
-        known = truth.names  # of all pictures: predictions may be of more than those of --data
+        known = truth.names  # all pictures: predictions may cover more than those of --data
         task = _official(folder, truth, data)
     else:
         task = _labelled(data or SYNTHETIC_DEFAULT)
         known = task.truth.names
     if predictions is not None:
         predictions = predictions.called(known)
-        if not config.data:  # no pictures say which were meant: those that have predictions
+        if not config.data:  # without --data: the pictures that have predictions
             task = task.select([p for p, name in enumerate(task.truth.names) if name in predictions.pictures])
         task = replace(task, predictions=predictions)
     if config.pictures and config.pictures < len(task):

@@ -1,14 +1,15 @@
-"""``featherface eval``: faces found, measured, and written down in a folder of their own."""
+"""``featherface eval``: find the faces, measure, and write a run folder."""
 
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from featherface_core.detect.detector import Detector
-from featherface_core.evaluation.config import KEYS, EvalConfig, Extras, check_subject, save_config
+from featherface_core.evaluation.config import KEYS, EvalConfig, Extras, check_subject, load_config, save_config
 from featherface_core.evaluation.curves import write_curves
 from featherface_core.evaluation.dataset import open_task
 from featherface_core.evaluation.inference import check, from_predictions, run_detector
@@ -19,7 +20,7 @@ from featherface_core.evaluation.predictions import write_predictions
 from featherface_core.evaluation.report import EvalReport, Measured, Subject
 from featherface_core.evaluation.worst import worst_sheet
 from featherface_core.events import Listener, Progress, ignore
-from featherface_core.files import RUNS, fresh_folder, make_folder, next_folder, write_text
+from featherface_core.files import RUNS, existing_folder, fresh_folder, make_folder, next_folder, write_text
 from featherface_core.pictures import write_picture
 from featherface_core.results import as_json
 
@@ -28,10 +29,10 @@ FILES = {"folder": ".", "report": "report.json", "curves_png": "curves.png", "cu
 
 @dataclass(frozen=True)
 class Output:
-    """What is written. folder: of the run, None for the next free one below runs/. force: empty it first. resume: go on in it.
+    """What is written. folder: of the run, None for the next free one below runs/. force: empty it first. resume: continue in it.
 
-    html: gather all in one page. predictions: a folder for the official layout, or None. peers: a YAML file of published results,
-    None for the one that ships. command: as typed, for the report.
+    html: also write one page with everything. predictions: a folder for the official layout, or None. peers: a YAML file of
+    published results, None for the one that ships. command: as typed, for the report.
     """
 
     folder: Path | None = None
@@ -44,8 +45,27 @@ class Output:
 
     @property
     def extras(self) -> Extras:
-        """What a resumed run writes too."""
+        """The outputs that a resumed run writes again."""
         return Extras(self.html, *(str(path.resolve()) if path else "" for path in (self.predictions, self.peers)))
+
+
+def stopped_run(folder: Path, machine: Mapping[str, Any], output: Output) -> tuple[EvalConfig, Output]:
+    """What the stopped evaluation in ``folder`` was asked for, to go on with it.
+
+    machine: values of EvalConfig that replace those kept, such as ``threads``. output: what is to be written now, besides what
+    was to be written then. Raises ConfigError where ``folder`` holds no evaluation.
+    """
+    kept = load_config(existing_folder(folder))
+    predictions, peers = (Path(text) if text else None for text in (kept.extras.predictions, kept.extras.peers))
+    return replace(kept.config, **machine), replace(
+        output,
+        folder=folder,
+        resume=True,
+        html=output.html or kept.extras.html,
+        predictions=output.predictions or predictions,
+        peers=output.peers or peers,
+        command=kept.command or output.command,
+    )
 
 
 def evaluate(
@@ -58,8 +78,8 @@ def evaluate(
 ) -> EvalReport:
     """Evaluate a detector, or the predictions that ``config`` names, and write the run's folder.
 
-    detector: None for predictions. on_begin: told the folder and the protocol before anything is written. An interruption
-    leaves a folder to resume. Raises ConfigError, DataError.
+    detector: None for predictions. on_begin: told the folder and the protocol before anything is written. An interrupted run
+    can be resumed. Raises ConfigError, DataError.
     """
     start = time.perf_counter()
     task = open_task(config)
@@ -103,6 +123,6 @@ def evaluate(
 
 
 def _name(subject: Subject) -> str:
-    """Of the run's folder: the model's name without what would lead elsewhere."""
+    """Of the run's folder: the model's name without path separators."""
     plain = re.sub(r"[^\w.-]+", "-", subject.model).strip("-.") or "model"
     return f"{plain}-eval"

@@ -1,4 +1,5 @@
-"""The faces of all pictures: found by a detector under a protocol, each stage timed, or read from detections made elsewhere."""
+"""The faces of all pictures: found by a detector under a protocol, each stage timed, or read from predictions of another
+program."""
 
 import json
 import time
@@ -42,7 +43,7 @@ class PictureFaces:
 
 @dataclass(frozen=True)
 class View:
-    """What the network made of one batch: for those who want its outputs.
+    """The network's outputs for one batch.
 
     indices: of the pictures. outputs: as Detector.forward gives them. scales: (x, y) that each was resized by. shape:
     (height, width) of the input.
@@ -67,9 +68,9 @@ def find_faces(
     batch: int = 1,
     on_view: Callable[[View], None] = lambda view: None,
 ) -> Iterator[PictureFaces]:
-    """The faces of each picture in turn; neighbours of one shape go through the network together, ``batch`` at most.
+    """The faces of each picture in turn; consecutive pictures of one shape are batched, at most ``batch``.
 
-    read: gives a picture, BGR uint8 (H, W, 3), or raises DataError; such a picture comes back with its problem and no faces.
+    read: gives a picture, BGR uint8 (H, W, 3), or raises DataError; such a picture is returned with its problem and no faces.
     """
     group: list[tuple[int, Picture, float]] = []
     for index in indices:
@@ -166,7 +167,7 @@ class Stored:
 class DetectionStore:
     """``detections.jsonl`` of a run's folder, to be entered while it is written to.
 
-    done: by name, what an earlier run had found. A last line that a kill cut short is dropped.
+    done: by name, the faces that an earlier run found. A last line that a kill left incomplete is dropped.
     """
 
     def __init__(self, folder: Path, landmarks: bool) -> None:
@@ -191,7 +192,7 @@ class DetectionStore:
             self._file.close()
 
     def add(self, name: str, result: PictureFaces) -> None:
-        """Keep the faces of a picture: on the disk when this returns, as far as this process decides."""
+        """Keep the faces of a picture: flushed to the disk when this returns."""
         faces = result.faces
         line: dict[str, Any] = {"name": name, "ms": [round(ms, 3) for ms in result.milliseconds]}
         if result.problem:
@@ -243,7 +244,7 @@ class Detected:
     """The faces of every picture of a task, in its order, twice: flat in double precision, and one by one.
 
     broken: pictures that could not be read. milliseconds: a picture, of reading, preparing, network with all of its second
-    look, and post-processing; None for detections made elsewhere.
+    look, and post-processing; None for predictions of another program.
     """
 
     found: Found
@@ -255,10 +256,9 @@ class Detected:
 def run_detector(
     detector: Detector, task: Task, config: EvalConfig, folder: Path, on_event: Listener = ignore
 ) -> Detected:
-    """The faces of every picture; those that an earlier run of this folder has found are not looked for again.
-
-    A picture that cannot be read counts as one in which nothing was found. Raises KeyboardInterrupt when stopped, with all
-    that was found kept in the folder; ConfigError as ``check`` does.
+    """The faces of every picture; those that an earlier run of this folder found are reused. A picture that cannot be read
+    counts as one without detections. Raises KeyboardInterrupt when stopped, with all that was found kept in the folder;
+    ConfigError as ``check`` does.
     """
     check(detector, task, config)
     assert task.source is not None
@@ -287,7 +287,7 @@ def run_detector(
 
 
 def from_predictions(task: Task) -> Detected:
-    """The detections that were made elsewhere; their landmarks are not known."""
+    """The predictions of another program; they have no landmarks."""
     assert task.predictions is not None
     found = task.predictions.of(task.truth.names)
     faces = [

@@ -1,4 +1,4 @@
-"""Which face each detection is on, what became of every face, and the tables that are made of it."""
+"""Matching of detections to faces, and the tables made from it."""
 
 import re
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ def match(found: Found, truth: Truth) -> Matches:
     boxes, picture = found.boxes[order], found.picture[order]
     starts = np.concatenate(([0], truth.ends[:-1])) if len(truth.ends) else np.zeros(0, np.int64)
     faces_of = np.diff(truth.ends, prepend=0)
-    candidates = faces_of[picture]  # faces that each detection is held against
+    candidates = faces_of[picture]  # faces that each detection is compared with
     face = np.full(len(order), -1, np.int64)
     overlap = np.zeros(len(order))
     with_faces = np.flatnonzero(candidates)
@@ -82,7 +82,7 @@ def judge(matches: Matches, counted: Flags, iou: float) -> NDArray[np.int8]:
     """(D,) in the order of ``matches``: RIGHT, WRONG or NEITHER.
 
     RIGHT is the best detection of a face that counts; NEITHER is any on a face that does not count; a second detection of a
-    face, and one that fits no face, are WRONG. counted (F,): which faces count.
+    face, and one that matches no face, are WRONG. counted (F,): which faces count.
     """
     verdicts = np.full(len(matches.face), WRONG, np.int8)
     fits = np.flatnonzero((matches.overlap >= iou) & (matches.face >= 0))
@@ -94,7 +94,7 @@ def judge(matches: Matches, counted: Flags, iou: float) -> NDArray[np.int8]:
     return verdicts
 
 
-CONFIDENT = 0.5  # a score at which a detection would be shown
+CONFIDENT = 0.5  # score from which a detection counts as confident
 SIZES = (8, 16, 32, 64, 128, 256)  # pixels, square root of the area
 SHOWN = 6  # pictures of each kind on the sheet of the worst
 VALUES = {  # as the official annotation numbers them
@@ -104,7 +104,7 @@ VALUES = {  # as the official annotation numbers them
     "expression": ("typical", "exaggerated"),
     "illumination": ("normal", "extreme"),
 }
-LANDMARKS_FROM = 40.0  # pixels: smaller faces have landmarks that cannot be told to a few per cent
+LANDMARKS_FROM = 40.0  # pixels: landmarks of smaller faces are not known to a few per cent
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Outcome:
         return cls(verdicts, face)
 
     def found_with(self, found: Found, faces: int) -> Doubles:
-        """(F,): the score of the detection that found each face, NaN for one that none found."""
+        """(F,): the score of the detection that found each face, NaN for a missed face."""
         scores = np.full(faces, np.nan)
         right = self.verdicts == RIGHT
         scores[self.face[right]] = found.scores[right]
@@ -211,10 +211,10 @@ def by_group(rows: Iterable[RecallRow]) -> dict[str, list[RecallRow]]:
 
 
 def _by_number(event: str) -> tuple[int, str]:
-    number = re.match(r"\d+", event)
+    number = re.match(r"\d{1,9}", event)
     return (int(number[0]) if number else -1, event)
 
 
 def _title(event: str) -> str:
-    """``0--Parade`` is called Parade."""
+    """The title of an event folder: Parade for ``0--Parade``."""
     return event.partition("--")[2].replace("_", " ") or event or "(no folder)"

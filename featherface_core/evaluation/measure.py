@@ -1,4 +1,4 @@
-"""From the faces found to the report: AP by setting, recall by group, landmarks, the worst pictures."""
+"""From detections to the report: AP by setting, recall by group, landmarks, the worst pictures."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ POINTS = 1_000  # of a curve in the report, at most
 
 @dataclass(frozen=True)
 class Judged:
-    """The AP of each setting, and what became of each detection in the widest setting."""
+    """The AP of each setting, and the outcome of each detection in the widest setting."""
 
     settings: tuple[Setting, ...]
     outcome: Outcome
@@ -61,7 +61,7 @@ def measure(
     protocol: Measured,
     command: str,
 ) -> EvalReport:
-    """Everything that the report says, but for its time and its files. protocol: see ``measured``. command: as typed."""
+    """The report, without its time and files. protocol: see ``measured``. command: as typed."""
     found, broken, outcome = detected.found, detected.broken, judged.outcome
     counted = task.truth.counted[task.counted]
     aps = [setting.ap for setting in judged.settings if setting.ap is not None]
@@ -138,7 +138,7 @@ def measured(task: Task, config: EvalConfig, canvas: tuple[int, int] | None) -> 
 
 
 def _setting(name: str, curve: Curve) -> Setting:
-    """A setting with its curve in at most POINTS points, those left out that repeat the one before."""
+    """A setting with its curve in at most POINTS points, without repeated ones."""
     shown = np.isfinite(curve.precision) & np.isfinite(curve.recall)
     recall, precision = curve.recall[shown], curve.precision[shown]
     if len(recall):

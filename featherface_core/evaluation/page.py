@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that opens anywhere, offline: pictures, styles and figures are all inside it."""
+"""An evaluation as one HTML page that works offline: it contains all pictures, styles and figures."""
 
 import base64
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class _Rank:
 def write_page(report: EvalReport, peers: Sequence[Peer], worst: Path | None, path: Path) -> None:
     """Write the page. peers: those that are comparable (peers_of). worst: the sheet of the worst pictures.
 
-    The page asks for nothing from anywhere and runs no script. Raises DataError where ``worst`` cannot be read, or ``path``
+    The page loads nothing and runs no script. Raises DataError where ``worst`` cannot be read, or ``path``
     not be written.
     """
     from jinja2 import Environment, StrictUndefined
@@ -71,7 +71,7 @@ def write_page(report: EvalReport, peers: Sequence[Peer], worst: Path | None, pa
         worst=_picture(worst) if worst else "",
         size=_size(report),
     )
-    # a file's name may hold bytes that are no text
+    # a file name may have bytes that are not text
     write_text(path, page.encode("utf-8", "replace").decode())
 
 
@@ -106,7 +106,7 @@ def _ranks(report: EvalReport, peers: Sequence[Peer]) -> list[_Rank]:
     parameters = report.subject.parameters
     entries = [(report.subject.model or title_of(report), parameters, ours, "this run", True)]
     entries += [(p.name, p.parameters, dict(p.figures), p.source, False) for p in peers]
-    # as printed, so that equal figures are equally good
+    # rounded as printed, so that equal figures share the mark
     tops = {n: max((_ap(entry[2][n]) for entry in entries if n in entry[2]), default="") for n in names}
     common = [n for n in names if all(n in entry[2] for entry in entries)]
     entries.sort(key=lambda entry: -sum(entry[2][n] for n in common))

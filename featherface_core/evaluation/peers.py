@@ -1,4 +1,4 @@
-"""Results of other detectors, to stand beside an evaluation that followed the same protocol. Imports no torch."""
+"""Results of other detectors, to be shown with an evaluation of the same protocol. Imports no torch."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ SAME = 0.0005  # published figures are rounded
 
 @dataclass(frozen=True)
 class Peer:
-    """What another detector reached, and by which protocol.
+    """The result of another detector, and its protocol.
 
     figures: AP by setting, 0 to 1. resize, flip: as in Measured. source: where it is published. parameters: None where they are
     not known. names: Measured.names of the pictures, "" for the WIDER FACE validation benchmark. curve: its own evaluation, to
@@ -37,7 +37,7 @@ class Peer:
     def comparable(self, protocol: Measured) -> bool:
         """Whether the pictures, the resize rule and the flips are those of ``protocol``.
 
-        Thresholds have to agree only where a curve tells them: published figures differ a little in them.
+        Thresholds must be equal only where a curve gives them: those of published figures differ slightly.
         """
         pictures = self.names == protocol.names if self.names else protocol.benchmark
         kind = NEEDED.get(protocol.method, ("",))[0] in self.figures
@@ -56,7 +56,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entry of the file, as it stands there."""
+    """One entry of the file, unchanged."""
 
     name: str = ""
     parameters: int | None = None
@@ -90,7 +90,7 @@ def load_peers(path: Path | None = None) -> tuple[Peer, ...]:
 
     Beside the shipped keys an entry may have ``ap50`` and ``ap`` (of the plain method, in place of easy, medium, hard);
     ``names``, the ``protocol.names`` of a report, for figures on those pictures and not on the benchmark; and ``curve``, the
-    report.json of its own evaluation (beside the YAML), which then tells whatever the entry leaves out.
+    report.json of its own evaluation (beside the YAML), which then gives the values that the entry leaves out.
     """
     path = SHIPPED if path is None else Path(path)
     if not path.is_file():
@@ -106,7 +106,7 @@ def load_peers(path: Path | None = None) -> tuple[Peer, ...]:
 
 
 def peers_of(protocol: Measured, peers: Iterable[Peer]) -> tuple[Peer, ...]:
-    """Those of ``peers`` that may stand beside a result by ``protocol``."""
+    """Those of ``peers`` that are comparable with a result by ``protocol``."""
     return tuple(peer for peer in peers if peer.comparable(protocol))
 
 
@@ -139,14 +139,14 @@ def _from_figures(entry: _Entry, place: str) -> Peer:
 
 
 def _from_curve(entry: _Entry, path: Path, place: str) -> Peer:
-    """What the entry leaves out is told by its report; what it states must not contradict that."""
+    """The report gives the values that the entry leaves out; values of the entry must agree with it."""
     try:
         report = read_report(path.parent / entry.curve)
     except DataError as problem:
         raise ConfigError(f"{place}: curve: {problem.message}", problem.hint) from None
     protocol, figures = report.protocol, {s.name: s.ap for s in report.settings if s.ap is not None}
     resize, flip = protocol.resize, protocol.flip
-    if resize == "unknown":  # predictions made elsewhere: the entry knows more
+    if resize == "unknown":  # predictions of another program: the entry has the values
         resize = _resize(entry.resize, place) if entry.resize else resize
         flip = entry.flip
     stated: tuple[tuple[str, object, object], ...] = (

@@ -23,7 +23,7 @@ class Predictions:
     pictures: Mapping[str, tuple[Doubles, Doubles]]
 
     def called(self, names: Sequence[str]) -> "Predictions":
-        """The same under the names of pictures: folders that stand around all files are left out where need be.
+        """The same under the names of pictures: folders around all files are removed where necessary.
 
         Raises DataError for predictions of pictures that are none of ``names``.
         """
@@ -67,11 +67,11 @@ def read_predictions(source: str | Path) -> Predictions:
 
 
 def write_predictions(folder: Path, names: Sequence[str], found: Found) -> None:
-    """Write the official layout, every number with as many digits as it takes to read the same float32 again."""
+    """Write the official layout, each number with enough digits to read the same float32 again."""
     make_folder(folder)
     for (boxes, scores), name in zip(found.parts(), names, strict=True):
         rows = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores[:, None]), 1)
-        title = name.rpartition("/")[2].encode("utf-8", "replace").decode()  # a file's name may be no UTF-8
+        title = name.rpartition("/")[2].encode("utf-8", "replace").decode()  # a file name may not be UTF-8
         lines = [title, str(len(rows)), *(" ".join(map(repr, row)) for row in rows.tolist())]
         write_text(folder / f"{name}.txt", "\n".join(lines) + "\n")
 
@@ -82,7 +82,7 @@ def _of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
             for entry in archive.infolist():
                 if entry.filename.endswith(".txt") and not _hidden(entry.filename):
                     yield entry.filename, archive.read(entry)
-    except Exception as problem:  # a damaged archive makes its decompressors raise whatever they like
+    except Exception as problem:  # for a damaged archive decompressors raise various exceptions
         raise DataError(f"--predictions {path} is not a .zip that can be read: {first_line(problem)}", LAYOUT) from None
 
 

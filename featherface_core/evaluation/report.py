@@ -1,4 +1,4 @@
-"""What an evaluation returns and ``report.json`` holds: every number with the protocol that it was measured by."""
+"""The result of an evaluation and the content of ``report.json``: every number with its protocol."""
 
 import json
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ STAGES = ("reading", "preparing", "network", "postprocessing")
 
 @dataclass(frozen=True)
 class Measured:
-    """Which protocol was followed. Two reports compare only where ``key`` is equal.
+    """The protocol of an evaluation. Two reports compare only where ``key`` is equal.
 
     method: ``wider-face`` (the official evaluation) or ``plain`` (AP at IoU 0.5 and COCO's). resize, flip, score, nms,
-    top_k: see Protocol; resize is ``unknown``, and the others None, for predictions made elsewhere. iou: the overlap that makes a
-    detection right. canvas: (height, width) that a file with a fixed size pads pictures to, or None. pictures: how many were
-    evaluated; of: how many the ground truth has. names: SHA-256 of the evaluated names and of their faces. text: all of it in
-    words.
+    top_k: see Protocol; resize is ``unknown``, and the others None, for predictions of another program. iou: the overlap that
+    makes a detection right. canvas: (height, width) that a file with a fixed size pads pictures to, or None. pictures: how many
+    were evaluated; of: how many the ground truth has. names: SHA-256 of the evaluated names and of their faces. text: all of it
+    in words.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Measured:
 
     @property
     def benchmark(self) -> bool:
-        """Whether this is the WIDER FACE validation benchmark, and not a part of it or another data set."""
+        """Whether this is the WIDER FACE validation benchmark, not a subset of it or another data set."""
         return self.method == "wider-face" and self.pictures == self.of == WIDER_PICTURES
 
     @property
@@ -131,7 +131,7 @@ class BrokenPicture:
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds a picture, mean over the pictures, by stage; ``total`` is their sum. network: all of a second look included.
+    """Milliseconds a picture, mean over the pictures, by stage; ``total`` is their sum. network: with the second look.
 
     threads: 0 for the runtime's choice.
     """
@@ -154,8 +154,8 @@ class EvalReport:
     """One evaluation. settings: easy, medium, hard; or ap50, ap. mean: of easy, medium and hard; None for the plain method.
     landmarks: None where the labels have none.
 
-    detections: how many in all. timing: None for predictions made elsewhere. files: what was written, by kind (``report``,
-    ``curves_png``, ``curves_svg``, ``worst``, ``html``, ``predictions``). warnings: what a reader has to know before using a
+    detections: how many in all. timing: None for predictions of another program. files: what was written, by kind (``report``,
+    ``curves_png``, ``curves_svg``, ``worst``, ``html``, ``predictions``). warnings: what a reader must know before using a
     number.
     """
 
@@ -186,7 +186,7 @@ class EvalReport:
 
 
 def read_report(path: str | Path) -> EvalReport:
-    """The ``report.json`` of an evaluation, or of the run folder that it is in. Raises DataError for what is none."""
+    """The ``report.json`` of an evaluation, or of the run folder that it is in. Raises DataError for anything else."""
     from pydantic import TypeAdapter, ValidationError
 
     path = Path(path)

@@ -1,4 +1,4 @@
-"""The faces that detections are held against, in flat arrays; and the official ground truth of WIDER FACE."""
+"""The faces that detections are matched with, in flat arrays; and the official ground truth of WIDER FACE."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherface_core.data.annotation import Faces
+from featherface_core.data.formats.wider import ATTRIBUTES
 from featherface_core.errors import DataError, first_line
 from featherface_core.evaluation.report import WIDER_SETTINGS
 
@@ -25,8 +26,8 @@ class Truth:
     """The faces of P pictures, F in all, those of a picture together.
 
     names (P): ``folder/picture`` without the suffix, each once. boxes (F, 4): x1, y1, x2, y2 in pixels. ends (P,): where the
-    faces of each picture end. counted: (F,) by setting, the faces that are to be found; a detection on another counts
-    neither way. attributes: (F,) whole numbers by name.
+    faces of each picture end. counted: (F,) by setting, the faces that are to be found; a detection on another is neither right
+    nor wrong. attributes: (F,) whole numbers by name.
     """
 
     names: tuple[str, ...]
@@ -46,7 +47,7 @@ class Truth:
         return tuple(name.rpartition("/")[0] for name in self.names)
 
     def select(self, pictures: Sequence[int]) -> "Truth":
-        """The same of some of the pictures, in that order."""
+        """The truth of some of the pictures, in that order."""
         spans = list(pairwise([0, *self.ends.tolist()]))
         faces = np.concatenate([np.arange(*spans[p]) for p in pictures] or [np.zeros(0, int)]).astype(np.int64)
         sizes = [spans[p][1] - spans[p][0] for p in pictures]
@@ -59,7 +60,7 @@ class Truth:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of the names and the faces, whatever the order of the pictures: what was evaluated, for comparisons."""
+        """SHA-256 of the names and the faces, independent of the order of the pictures: identifies what was evaluated."""
         digest = hashlib.sha256()
         starts = [0, *self.ends.tolist()]
         flags = np.stack([self.counted[name] for name in sorted(self.counted)], 1)
@@ -127,7 +128,6 @@ def truth_of(names: Sequence[str], faces: Sequence[Faces], attributes: Sequence[
 
 
 FACES = "wider_face_val.mat"
-ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 WHERE_FROM = (
     "use the four files of the official evaluation tools, wider_face_val.mat and wider_{easy,medium,hard}_val.mat"
 )
@@ -197,7 +197,7 @@ def _load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         raise DataError(f"the ground truth {path} does not exist", WHERE_FROM)
     try:
         content: dict[str, Any] = loadmat(str(path))
-    except Exception as problem:  # scipy raises whatever its reader meets in a damaged file
+    except Exception as problem:  # scipy raises various exceptions for a damaged file
         raise DataError(f"{path} is not a MATLAB file that can be read: {first_line(problem)}", WHERE_FROM) from None
     missing = [key for key in keys if key not in content]
     if missing:

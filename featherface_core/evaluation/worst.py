@@ -1,4 +1,4 @@
-"""The worst pictures on one sheet: what was missed, and what was taken for a face."""
+"""The worst pictures on one sheet: missed faces and false alarms."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from featherface_core.pictures import resized
 
 COLUMNS, SIDE, GAP, CAPTION, LEGEND = 3, 480, 10, 44, 44  # pixels
 PAPER, INK, DIM = (255, 255, 255), (40, 35, 30), (110, 105, 100)
-# blue, green, red; told apart by their form too: a thin frame, a thick one, one with a stroke
+# blue, green, red; also distinct by their form: a thin frame, a thick one, one with a stroke
 FOUND, MISSED, ALARM = (233, 180, 86), (66, 228, 240), (0, 94, 213)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -34,7 +34,7 @@ class Marks(NamedTuple):
 def worst_sheet(task: Task, detected: Detected, outcome: Outcome, worst: Sequence[WorstPicture]) -> Picture | None:
     """The worst pictures in rows of three, BGR uint8, marked and captioned; None where there are none or no picture files.
 
-    Faces that do not count are not drawn. Found and missed are told at a score of 0.5, as are the false alarms.
+    Faces that do not count are not drawn. Found, missed and false alarm are decided at a score of 0.5.
     """
     if not worst or task.source is None:
         return None

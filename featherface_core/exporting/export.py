@@ -1,4 +1,4 @@
-"""``featherface export``: make the file, prove it, and only then give it its name."""
+"""``featherface export``: write the file, verify it, and only then give it its name."""
 
 import tempfile
 import time
@@ -46,12 +46,11 @@ def export(
     on_event: Listener = ignore,
     named: str = "weights in memory",
 ) -> ExportReport:
-    """Write a network as ONNX or for OpenVINO, after proving it equal to PyTorch at every size and batch of ``config``.
+    """Write a network as ONNX or for OpenVINO, after verifying that it equals PyTorch at every size and batch of ``config``.
 
-    source: weights as read, or a network. path: of the file (OpenVINO's .xml), written whole or not at all. package: a folder
-    to make a deployment package in (see ``package.write_package``). named: what the file says of the weights of a network in
-    memory.
-    Raises ExportError (exit code 5) with the failed rows as details; no file is left then.
+    source: weights as read, or a network. path: of the file (OpenVINO's .xml), written completely or not at all. package: a
+    folder to make a deployment package in (see ``package.write_package``). named: what the metadata says of the weights of a
+    network in memory. Raises ExportError (exit code 5) with the failed rows as details; no file is left then.
     """
     config = config or ExportConfig()
     path = Path(path)
@@ -65,7 +64,7 @@ def export(
         return _export(source.eval(), named, path, config, package, on_event, start)
     except BaseException:
         if fresh and package is not None:
-            with suppress(OSError):  # only an empty folder goes
+            with suppress(OSError):  # removes only an empty folder
                 package.rmdir()
         raise
 
@@ -139,7 +138,7 @@ def _save(graph: onnx.ModelProto, path: Path, config: ExportConfig) -> None:
 
 
 def describe(model: FeatherFace, weights: str, post: PostprocessConfig | None = None) -> dict[str, Any]:
-    """What an exported file says of itself: all that is needed to go from a picture to faces without this package.
+    """The metadata of an exported file: all that is needed to go from a picture to faces without this package.
 
     post: of a file with post-processing, None for one that gives the network's raw outputs.
     """

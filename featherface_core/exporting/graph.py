@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: torch.export, two operators of our own translated by hand, and a clean file."""
+"""A network as an ONNX graph: torch.export, the translation of two operators of this project, and cleaning."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ def trace(
     size: height and width of one picture, None for any batch and size. Raises ExportError, which calls the module ``named``,
     where torch cannot export it.
     """
-    # any size would do; two odd multiples of 32 that differ keep the exporter from taking a special case for the rule
+    # any size works; two different odd multiples of 32 keep the exporter from specialising on a shape
     example = torch.zeros(1, 3, *size) if size else torch.zeros(2, 3, 96, 160)
     dims = {
         0: torch.export.Dim("batch", min=1, max=4096),
@@ -73,7 +73,7 @@ def trace(
                 custom_translation_table=_translations(opset),
                 verbose=False,
             )
-        except Exception as problem:  # the exporter wraps whatever it meets
+        except Exception as problem:  # the exporter wraps any exception
             raise ExportError(
                 f"torch cannot export {named}: {first_line(problem)}", "run: featherface doctor --only packages"
             ) from problem
@@ -116,7 +116,7 @@ def _simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
         import onnxsim
 
         simplified, valid = onnxsim.simplify(graph)
-    except Exception as problem:  # a C++ library that raises what it likes
+    except Exception as problem:  # a C++ library without a common exception class
         raise ExportError(f"onnxsim failed: {first_line(problem)}", "export without --simplify") from problem
     if not valid:
         raise ExportError("onnxsim's result differs from its input", "export without --simplify")
@@ -124,7 +124,7 @@ def _simplify(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _tidy(graph: onnx.ModelProto, config: ExportConfig, description: dict[str, Any]) -> None:
-    """Readable dimension names, our metadata, and nothing of the machine that exported (the exporter stores stack traces)."""
+    """Readable dimension names, our metadata, and no traces of the exporting machine (the exporter stores stack traces)."""
     graph.producer_name, graph.producer_version = "featherface", __version__
     graph.doc_string = ""
     del graph.graph.value_info[:]
@@ -148,7 +148,7 @@ def _tidy(graph: onnx.ModelProto, config: ExportConfig, description: dict[str, A
 
 
 def describe_in(graph: onnx.ModelProto, description: dict[str, Any]) -> None:
-    """Make ``description`` the graph's whole metadata."""
+    """Replace the graph's metadata by ``description``."""
     del graph.metadata_props[:]
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(description)

@@ -1,5 +1,6 @@
-"""An ONNX graph of ours as OpenVINO's intermediate representation, deformable convolutions included."""
+"""An exported ONNX graph as OpenVINO's intermediate representation, deformable convolutions included."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -7,25 +8,22 @@ import numpy as np
 import onnx
 
 from featherface_core.detect.detector import METADATA_KEY
-from featherface_core.detect.openvino import import_openvino, reason
+from featherface_core.detect.openvino import core, import_openvino, reason
 from featherface_core.errors import ExportError
 
 
 def save_openvino(graph: onnx.ModelProto, path: Path) -> None:
     """Write ``graph`` as an .xml with its .bin beside it, float32, its metadata in the runtime information.
 
-    The input is (N, H, W, 3) in place of (N, 3, H, W): pictures come so, and the CPU plugin's kernels work so; it would
-    reorder every input otherwise. Inputs that may be left out in ONNX have to be given. Raises ExportError, and
+    The input is (N, H, W, 3) in place of (N, 3, H, W): pictures have this layout, and so do the CPU plugin's kernels, which
+    would reorder every input otherwise. Inputs that are optional in ONNX are required. Raises ExportError, and
     MissingPackageError without the openvino package.
     """
     openvino = import_openvino()
     from openvino.preprocess import PrePostProcessor
 
-    core = openvino.Core()
-    core.add_extension(_deform_conv())
-    core.add_extension(_non_max_suppression())
     try:
-        model = core.read_model(_without_defaults(graph).SerializeToString(), b"")
+        model = _reader().read_model(_without_defaults(graph).SerializeToString(), b"")
         pixels = graph.graph.input[0].name
         steps = PrePostProcessor(model)
         steps.input(pixels).tensor().set_layout(openvino.Layout("NHWC"))
@@ -40,8 +38,17 @@ def save_openvino(graph: onnx.ModelProto, path: Path) -> None:
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
+@cache
+def _reader() -> Any:
+    """The process's one core, which from now on reads graphs of ours."""
+    made = core()
+    made.add_extension(_deform_conv())
+    made.add_extension(_non_max_suppression())
+    return made
+
+
 def _without_defaults(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose inputs have no values of their own, which OpenVINO would take for constants."""
+    """A copy whose inputs have no default values, which OpenVINO would read as constants."""
     made = onnx.ModelProto()
     made.CopyFrom(graph)
     names = {given.name for given in graph.graph.input}
@@ -52,7 +59,7 @@ def _without_defaults(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _non_max_suppression() -> Any:
-    """NonMaxSuppression as ONNX has it: a box goes above the threshold; OpenVINO's goes at the threshold too."""
+    """NonMaxSuppression as ONNX has it: it removes boxes above the threshold; OpenVINO's also removes those at the threshold."""
     from openvino import opset1, opset9
     from openvino.frontend.onnx import ConversionExtension
 
@@ -77,7 +84,7 @@ def _non_max_suppression() -> Any:
 
 
 def _deform_conv() -> Any:
-    """The translation of DeformConv, which OpenVINO's reader of ONNX lacks."""
+    """The translation of DeformConv, which OpenVINO's ONNX frontend lacks."""
     from openvino import opset1, opset8
     from openvino.frontend.onnx import ConversionExtension
 

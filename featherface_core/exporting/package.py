@@ -1,4 +1,4 @@
-"""The deployment folder: an ONNX file with all that a stranger needs to find faces with it."""
+"""The deployment package: a folder with an ONNX file and all that is needed to find faces with it."""
 
 import hashlib
 import inspect
@@ -36,8 +36,8 @@ def write_package(
 ) -> tuple[str, ...]:
     """Write model.onnx, the weights, deployment_config.json, usage_example.py, README.md and SHA256SUMS into ``folder``.
 
-    description: what the ONNX file says of itself. report: the proof to repeat in the config. Files of an earlier package are
-    replaced; what else lies beside them stays. Returns the file names. Raises as ``check_folder``.
+    description: the metadata of the ONNX file. report: the verification, for the config. Files of an earlier package are
+    replaced; other files are not changed. Returns the file names. Raises as ``check_folder``.
     """
     folder = check_folder(folder, besides=onnx_file)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".package.") as scratch:
@@ -49,7 +49,7 @@ def write_package(
         _write(new / "README.md", _readme(description, report))
         names = sorted(path.name for path in new.iterdir())
         _write(new / SUMS_FILE, "".join(f"{_sha256(new / name)}  {name}\n" for name in names))
-        (folder / SUMS_FILE).unlink(missing_ok=True)  # the last to come back: without it the folder is not whole
+        (folder / SUMS_FILE).unlink(missing_ok=True)  # moved last: without it the folder is incomplete
         for name in (*names, SUMS_FILE):
             (new / name).replace(folder / name)
     return (*names, SUMS_FILE)
@@ -74,7 +74,8 @@ def check_folder(folder: Path, besides: Path) -> Path:
 
 
 def usage_example(with_postprocess: bool = False) -> str:
-    """``usage_template.py`` with the imports from this package replaced by what they import, so that it stands alone."""
+    """``usage_template.py`` with the imports from this package replaced by the code that they import, so that it needs no other
+    file."""
     text = inspect.getsource(usage_template)
     of_anchors = () if with_postprocess else ("STRIDES", "ANCHOR_SIZES", "VARIANCES")
     constants = [f"{name} = {getattr(boxes, name)!r}" for name in of_anchors] + [

@@ -1,4 +1,4 @@
-"""Post-processing inside an ONNX graph: ``boxes.make_anchors`` and ``boxes.postprocess`` as nodes behind a network's."""
+"""Post-processing inside an ONNX graph: ``boxes.make_anchors`` and ``boxes.postprocess`` as nodes after a network's."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,18 +15,18 @@ NAMES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProt
 
 
 def add_postprocess(graph: onnx.ModelProto, post: PostprocessConfig, constants: dict[str, Any]) -> None:
-    """Put faces in the place of a network's raw outputs, in place.
+    """Replace a network's raw outputs by faces; changes ``graph``.
 
     The outputs become ``detector.FACES``: boxes (faces, 4), scores (faces,), landmarks (faces, 5, 2) in pixels of the input,
     and the picture (faces,) of the batch that each is in; pictures in turn, best first in each. ``detector.THRESHOLDS`` become
-    inputs that may be left out, with ``post`` as their values. constants: as an exported file holds them.
+    optional inputs, with ``post`` as their defaults. constants: as an exported file holds them.
     """
     given = graph.graph.input[0].name
     limits = thresholds(post)
     _rename(graph.graph.node, dict(zip(OUTPUTS, RAW, strict=True)))
     lines = [*_anchors(given, constants["strides"], constants["anchor_sizes"]), *_faces(given, constants["variances"])]
     nodes = [parser.parse_node(line) for line in lines]
-    # what the nodes do not share with the graph around them gets names that none of its own has
+    # new edges get names that the graph does not use
     inner = {name for node in nodes for name in node.output} - set(FACES)
     _rename(nodes, {name: f"post.{name}" for name in inner})
     graph.graph.node.extend(nodes)
@@ -55,7 +55,7 @@ def _anchors(given: str, strides: list[int], sizes: list[list[int]]) -> Iterator
         yield f"half{s} = Constant <value_int = {stride // 2}> ()"
         yield f"stride{s} = Constant <value_int = {stride}> ()"
         for side, factor, centres in (("height", "down", "as_rows"), ("width", "right", "as_columns")):
-            # from half a cell on, in cells, as many as begin within the picture
+            # from half a cell on, as many cells as begin within the picture
             yield f"{side}_and_half{s} = Add({side}, half{s})"
             yield f"{side}_end{s} = Squeeze({side}_and_half{s})"
             yield f"{side}_pixels{s} = Range(half{s}, {side}_end{s}, stride{s})"
@@ -78,7 +78,7 @@ def _faces(given: str, variances: list[float]) -> Iterator[str]:
     yield from _constants(centre_variance=variances[0], size_variance=variances[1], steepest=60.0)
     yield from _constants(largest=float(np.finfo(np.float32).max), along=[1], as_points=[-1, 5, 2])
 
-    # anchors with a score above the threshold alone go on: (candidates, ...)
+    # only anchors with a score above the threshold are kept: (candidates, ...)
     yield f"face_scores = Gather <axis = 2> ({raw_scores}, one)"
     yield "above = Greater(face_scores, score_threshold)"
     yield "places = NonZero(above)"
@@ -105,7 +105,7 @@ def _faces(given: str, variances: list[float]) -> Iterator[str]:
     yield "high = Add(centre, half_size)"
     yield "all_boxes = Concat <axis = 1> (low, high)"
 
-    # what a diverged network gives as NaN or infinity is no face
+    # NaN or infinity, from a diverged network, is not a face
     yield "values = Concat <axis = 1> (regressions, points)"
     yield "magnitudes = Abs(values)"
     yield "is_finite = LessOrEqual(magnitudes, largest)"
@@ -113,7 +113,7 @@ def _faces(given: str, variances: list[float]) -> Iterator[str]:
     yield "all_finite = ReduceMin <keepdims = 0> (finite_flags, along)"
     yield f"finite = Cast <to = {TensorProto.BOOL}> (all_finite)"
 
-    # the pictures are the classes of one suppression: each knows its own candidates alone, and no box is moved
+    # one NMS with the pictures as classes: each has only its own candidates, and boxes need no offset
     yield f"batch_shape = Shape <start = 0, end = 1> ({given})"
     yield "batch = Squeeze(batch_shape)"
     yield "all_pictures = Range(zero, batch, one)"

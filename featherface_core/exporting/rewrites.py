@@ -1,4 +1,4 @@
-"""Folding batch normalisations into the convolutions before them, deformable ones included."""
+"""Rewrites of a network before export: the same outputs, but for rounding, in fewer and faster operations."""
 
 import copy
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def decompose_deformables(model: FeatherFace) -> None:
             module.opaque = False
 
 
-# of the input's channels: below it nine maps of O channels are sampled sooner than nine taps of C, though they have to be made
+# of the input's channels: below this, sampling nine maps of O channels is faster than nine taps of C, computing them included
 FEWER = 0.75
 
 
@@ -56,7 +56,7 @@ def join_deformables(model: FeatherFace) -> None:
 
 
 class JoinedSSH(nn.Module):
-    """What a deformable ``models.context.SSH`` gives: (N, C, H, W) to the same shape.
+    """The same outputs as a deformable ``models.context.SSH``: (N, C, H, W) to the same shape.
 
     Its two layers that read the same map share one convolution for their offsets and masks. The factor 2 of the masks is in
     the kernels.
@@ -117,7 +117,7 @@ class SampleInput(nn.Module):
 class SampleMaps(nn.Module):
     """Apply the weights of each tap first, and sample the nine maps of O channels, each at its own tap.
 
-    Bilinear sampling and a tap's weights are both linear, so they may change places. A deformable 1x1 convolution with nine
+    Bilinear sampling and a tap's weights are both linear, so their order does not matter. A deformable 1x1 convolution with nine
     groups of offsets samples, and adds the maps up.
     """
 
@@ -200,7 +200,7 @@ def join_heads(model: FeatherFace) -> None:
 
 
 class JoinedHeads(nn.Module):
-    """What ``models.heads.Heads`` gives in evaluation mode.
+    """The same outputs as ``models.heads.Heads`` in evaluation mode.
 
     The softmax of two logits is the sigmoid of their difference, and of its negative; the convolution computes both.
     """
@@ -243,7 +243,7 @@ def reduce_fast(model: FeatherFace) -> None:
 
 
 class FastGate(nn.Module):
-    """What ``models.attention.SpatialGate`` gives: (N, C, H, W), C even, to (N, 1, H, W), 0 to 1."""
+    """The same outputs as ``models.attention.SpatialGate``: (N, C, H, W), C even, to (N, 1, H, W), 0 to 1."""
 
     def __init__(self, gate: SpatialGate) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class FastGate(nn.Module):
 
 
 def absorb_shuffles(model: FeatherFace) -> None:
-    """The permutation of each level goes into the weights of the convolution, or the heads, behind it."""
+    """The permutation of each level is merged into the weights of the convolution, or the heads, after it."""
     assert isinstance(model.heads, nn.ModuleList)
     for shuffle, head in zip(model.shuffle, model.heads, strict=True):
         assert isinstance(shuffle, ChannelShuffle)
@@ -295,7 +295,7 @@ REWRITES: dict[str, Rewrite] = {
 
 
 def chosen(config: ExportConfig) -> tuple[str, ...]:
-    """The names of the rewrites of an export; even a plain one has its normalisations folded."""
+    """The names of the rewrites of an export; a plain one only folds batch normalisations."""
     if not config.optimise:
         return ("batch norms",)
     # joined deformable layers have DeformConv nodes, and OpenVINO reduces channels fast as they are
@@ -305,7 +305,7 @@ def chosen(config: ExportConfig) -> tuple[str, ...]:
 
 @torch.no_grad()
 def rewritten(model: FeatherFace, names: tuple[str, ...] = tuple(REWRITES)) -> FeatherFace:
-    """A copy in evaluation mode after the rewrites of these names: it gives what ``model`` gives, but for rounding."""
+    """A copy in evaluation mode after the rewrites of these names: it has the outputs of ``model``, but for rounding."""
     made = copy.deepcopy(model).eval().requires_grad_(False)
     for name, rewrite in REWRITES.items():
         if name in names:

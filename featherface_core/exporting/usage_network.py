@@ -1,4 +1,5 @@
-"""How the deployment package's example finds faces with a network alone; ``usage_faces`` is for a file with post-processing."""
+"""How the deployment package's example finds faces with a file without post-processing; ``usage_faces`` is for a file with
+post-processing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Find the faces in a picture with NumPy, OpenCV and onnxruntime alone.
+"""Find the faces in a picture with NumPy, OpenCV and onnxruntime only.
 
 pip install numpy opencv-python "onnxruntime>=1.25"
 python usage_example.py PICTURE [--out faces.jpg] [--size 640] [--score 0.5]

@@ -1,4 +1,4 @@
-"""The proof that an exported file equals its PyTorch network, size by size: shapes, raw outputs and final faces."""
+"""Verification of an exported file against its PyTorch network at each size: shapes, raw outputs and final faces."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ from featherface_core.results import Floats, SizeCheck
 
 SCORE_TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 1e-2
-FEWEST, MOST = 50, 200  # candidates of a picture, where it has so many anchors: enough to suppress each other
-AROUND = 0.1  # how far from the asked-for IoU a clear one is looked for
+FEWEST, MOST = 50, 200  # candidates of a picture, if it has so many anchors: enough for NMS to suppress some
+AROUND = 0.1  # how far from the wanted IoU a clear one is searched for
 
 Faces = tuple[Floats, Floats, Floats]
 Finder = Callable[[int, PostprocessConfig], Faces]  # the faces of the batch's picture of this number
@@ -53,8 +53,8 @@ def compare_postprocess(
 ) -> SizeCheck:
     """``row`` with how a file's own post-processing did against the separate path, its ``problem`` if they differ.
 
-    scores (batch, anchors): of faces. Thresholds are as low as many candidates want, and in the widest gaps near that, so that
-    no face hangs on the last digit of an overlap.
+    scores (batch, anchors): of faces. Thresholds are low, so that there are many candidates, and in the widest gaps, so that
+    rounding does not decide about a face.
     """
     size = max(row.height, row.width)
     faces, worst = 0, 0.0
@@ -78,7 +78,7 @@ def compare_postprocess(
 
 
 def clear_threshold(scores: Floats, fewest: int = 1, most: int = 200) -> float:
-    """A score threshold in the widest gap among the best anchors, so that no face hangs on the last digit of its score.
+    """A score threshold in the widest gap among the best anchors, so that rounding does not decide about a face.
 
     fewest, most: how many anchors are to be above it; half of them all where there are fewer.
     """
@@ -110,9 +110,9 @@ WIDTHS = (4, 2, 10)
 def verify(path: Path, model: FeatherFace, config: ExportConfig, network: Path) -> Iterator[SizeCheck]:
     """Compare an exported file with ``model`` on a real picture at each size and batch of ``config``; yields a row for each.
 
-    network: the file itself, or for one with post-processing the same without it. Its raw outputs are held against the
-    network in float64, so that PyTorch's own rounding is not taken for the file's error, and the faces of ``path`` against
-    PyTorch's and the separate path's. Raises ExportError if onnx's checker refuses the file.
+    network: the file itself, or for one with post-processing the same without it. Its raw outputs are compared with the network
+    in float64, so that PyTorch's own rounding does not count as the file's error, and the faces of ``path`` against PyTorch's
+    and the separate path's. Raises ExportError if onnx's checker refuses the file.
     """
     if path.suffix == ".onnx":
         check_file(path)
@@ -171,7 +171,7 @@ def _check(
         row,
         onnx_error=_difference(outputs, truth),
         torch_error=torch_error,
-        # a network that magnifies rounding (float32 PyTorch itself is far off) is no fault of the file
+        # a network that magnifies rounding (float32 PyTorch itself is far off) is not the file's error
         allowed=max(config.tolerance, SLACK * torch_error),
         faces=faces,
         box_error=box_error,
@@ -203,7 +203,7 @@ def _compare_faces(row: SizeCheck, reference: Faces, theirs: Finder) -> tuple[tu
         counts = [count + len(face_boxes) for count, face_boxes in zip(counts, found, strict=True)]
         if all(len(face_boxes) for face_boxes in found):
             nearest = boxes.iou(*found).argmax(1)
-            # cut to the picture, as users get them: a lively network's boxes reach thousands of pixels beyond it
+            # clipped to the picture, as users get them: boxes of a random network reach thousands of pixels beyond it
             kept, matched = (np.clip(face_boxes, 0, limits) for face_boxes in (found[0], found[1][nearest]))
             worst = max(worst, float(np.abs(kept - matched).max()))
     return (counts[0], counts[1]), worst

@@ -14,6 +14,7 @@ from featherface_core.config import ExportConfig
 from featherface_core.detect.detector import METADATA_KEY, OnnxDetector
 from featherface_core.detect.session import import_onnxruntime
 from featherface_core.errors import ExportError
+from featherface_core.evaluation.compare import ROUNDING
 from featherface_core.evaluation.dataset import spread
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.exporting.export import export
@@ -129,7 +130,7 @@ def _quantise(
             for i, (name, each) in enumerate(zip(NAMES, detectors, strict=True)):
                 figures[i] = held_out.measure(each, _about(f"AP of {name}", on_event))
         drop = largest_drop(figures[0], figures[2])
-        if drop is not None and drop > config.max_drop:
+        if drop is not None and 100 * drop > config.max_drop + ROUNDING:
             raise _fallen(path, drop, config, figures)
         size = timed_size(detector)
         rounds = time_forms(files, size, config.runs, on_event)
@@ -144,7 +145,7 @@ def _quantise(
             agreement,
             held_out.words if held_out is not None else "",
             drop,
-            config.max_drop,
+            config.max_drop / 100,
             size,
             config.runs,
             rounds.cpu_share,
@@ -219,8 +220,9 @@ def _fallen(path: Path, drop: float, config: Int8Config, figures: Sequence[Figur
         f"{name}: {_points(figures[0][name])} in float32, {_points(figures[2][name])} in int8" for name in figures[0]
     ]
     return ExportError(
-        f"AP on {config.val} falls by {drop:.4f} in int8, allowed are {config.max_drop:g}; {path} was not written",
-        "try another --calibration-method or more --calibration-pictures; --max-drop 1 writes it as it is",
+        f"AP on {config.val} falls by {100 * drop:.2f} percentage points in int8, {config.max_drop:g} may be lost; "
+        f"{path} was not written",
+        "try another --calibration-method or more --calibration-pictures; --max-drop 100 writes it as it is",
         details,
     )
 

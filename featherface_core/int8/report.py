@@ -63,8 +63,9 @@ class Calibration:
 @dataclass(frozen=True)
 class Int8Report:
     """What was written. layers: (quantised, those that could be). forms: float32, float16 and int8. protocol: of AP, in words, ""
-    where none was measured. drop: the largest fall of an AP figure below float32's, negative for a gain, None where none was
-    measured. size: (height, width) that was timed. checks: of the float32 network against PyTorch.
+    where none was measured. drop: the largest fall of an AP figure (0 to 1) below float32's, negative for a gain, None where
+    none was measured; max_drop: what was allowed, in the same unit: 0.01 is a percentage point. size: (height, width) that was
+    timed. checks: of the float32 network against PyTorch.
 
     cpu_share: processor seconds that the networks got in a second of the timing.
     """

@@ -13,7 +13,7 @@ class ChannelGate(nn.Module):
 
     def __init__(self, channels: int, hidden: int, bias: bool) -> None:
         super().__init__()
-        # two ways to a mean, each as its network was published: they round differently
+        # two implementations of the mean, each as published: they round differently
         self.pool_window = bias
         self.squeeze = nn.Linear(channels, hidden, bias=bias)
         self.expand = nn.Linear(hidden, channels, bias=bias)

@@ -28,7 +28,7 @@ class SeparableBlock(nn.Module):
 
 
 class MobileNetV1Quarter(nn.Module):
-    """BGR pixels minus mean, (N, 3, H, W), to taps of 64, 128 and 256 channels at strides 8, 16 and 32."""
+    """BGR pixels minus mean, (N, 3, H, W), to feature maps of 64, 128 and 256 channels at strides 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class MobileNetV1Quarter(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) to three taps, finest first."""
+        """(N, 3, H, W) to three feature maps, finest first."""
         taps = []
         for stage in self.stages:
             x = stage(x)

@@ -59,13 +59,13 @@ def same_max_pool(x: Tensor) -> Tensor:
 
 @torch.library.custom_op("featherface::same_max_pool", mutates_args=())
 def same_max_pool_node(x: Tensor) -> Tensor:
-    """``same_max_pool`` as one operator: its parity-dependent padding would set an exporter reasoning for minutes."""
+    """``same_max_pool`` as one operator: its parity-dependent padding would take an exporter minutes to analyse."""
     return same_max_pool(x)
 
 
 @same_max_pool_node.register_fake
 def _(x: Tensor) -> Tensor:
-    # written as a stride-2 convolution's size is, so that the two compare equal as symbols
+    # the same expression as a stride-2 convolution's size, so that both compare equal as symbols
     return x.new_empty(x.shape[0], x.shape[1], (x.shape[2] - 1) // 2 + 1, (x.shape[3] - 1) // 2 + 1)
 
 
@@ -76,7 +76,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 class ChannelShuffle(nn.Module):
-    """Mix the context module's branches, by a permutation alone or followed by small convolutions.
+    """Mix the context module's branches, by a permutation only, or one followed by small convolutions.
 
     kind: see ModelConfig.shuffle. (N, C, H, W) to the same shape.
     """
@@ -108,9 +108,9 @@ class ChannelShuffle(nn.Module):
 
 
 class DropBlock(nn.Module):
-    """Zeroes squares of ``side`` cells so that about ``share`` (0 to 1) of a map is gone, and scales up what is left.
+    """Zeroes squares of ``side`` cells so that about ``share`` (0 to 1) of a map is zero, and scales up the rest.
 
-    The same cells go in all channels. In evaluation mode it is the identity. No tensors of its own.
+    The same cells are zeroed in all channels. In evaluation mode it is the identity. It has no parameters or buffers.
     """
 
     def __init__(self, share: float, side: int = 3) -> None:
@@ -121,7 +121,7 @@ class DropBlock(nn.Module):
         """(N, C, H, W) to the same shape."""
         if not self.training or not self.share:
             return x
-        # a seed takes side x side cells with it, fewer at the border: the paper's gamma, without its correction for the border
+        # a seed zeroes side x side cells, fewer at the border: the paper's gamma, without its correction for the border
         seeds = torch.rand(x.shape[0], 1, *x.shape[2:], device=x.device) < self.share / self.side**2
         gone = F.max_pool2d(seeds.to(x.dtype), self.side, stride=1, padding=self.side // 2)
         kept = 1 - gone

@@ -1,6 +1,6 @@
 """Parameter counts by formula, and the search for configurations that meet a budget. Needs no torch, so it is instant.
 
-The formulas are held against built networks by the tests.
+The tests compare the formulas with built networks.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ BACKBONE = 213_072
 TAPS = (64, 128, 256)
 FUSION_SCALARS = 10  # of one BiFPN cell: 2 + 2 + 3 + 3
 V1_BUDGET = Budget(489_000, 5_000)
-BUDGETS = {"v1": V1_BUDGET, "v1-24": V1_BUDGET, "v2": Budget(256_156, 0)}  # what the plan asked of each
+BUDGETS = {"v1": V1_BUDGET, "v1-24": V1_BUDGET, "v2": Budget(256_156, 0)}  # target and tolerance of each variant
 
-FREE_SHUFFLES = ("none", "groups-2", "groups-half")  # permutations have no parameters
+FREE_SHUFFLES = ("none", "groups-2", "groups-half")  # permutations: no parameters, and the heads' columns can follow
 
 ORDER = "closest to the target first, then fewer parameters"
 
@@ -49,9 +49,8 @@ def deformable_weights(config: ModelConfig) -> int:
 def search(base: ModelConfig, budget: Budget) -> SearchReport:
     """Every width, cell count, attention and shuffle that meets ``budget``, neck and context kind as in ``base``.
 
-    Widths 8 to 256 in steps of 4, 1 to 5 cells, attention on or off at each site, and the shuffles; of those without
-    parameters (``FREE_SHUFFLES``) one stands for all. Raises ConfigError where
-    nothing meets the budget.
+    Widths 8 to 256 in steps of 4, 1 to 5 cells, attention on or off at each site, and the shuffles; of those without parameters
+    (``FREE_SHUFFLES``) only one is listed. Raises ConfigError where nothing meets the budget.
     """
     rows, tried, closest = [], 0, 0
     for config in _candidates(base):
@@ -104,11 +103,11 @@ def _candidates(base: ModelConfig) -> Iterator[ModelConfig]:
                                 shuffle=shuffle,
                             )
                         except ConfigError:
-                            continue  # this width does not divide as these parts need
+                            continue  # this width is not divisible as these parts need
 
 
 def _known_as(config: ModelConfig) -> str:
-    """The variant that costs the same by being the same, but perhaps for a shuffle that costs nothing."""
+    """The named variant that equals this configuration, apart from a shuffle without parameters."""
     for name, known in VARIANTS.items():
         shuffle = (
             config.shuffle if known.shuffle in FREE_SHUFFLES and config.shuffle in FREE_SHUFFLES else known.shuffle

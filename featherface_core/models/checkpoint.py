@@ -66,7 +66,7 @@ def load_weights(path: str | Path, expect: ModelConfig | None = None) -> Weights
             f"use --model {recorded.name}, or leave --model out" if recorded.name in VARIANTS else "leave --model out",
         )
     layout, config, state = _recognise(path, state, recorded or expect)
-    # all are plain floats, but for the batch counters of the normalisations
+    # all are plain floats, except the batch counters of the normalisations
     foreign = [
         f"{name}: {t.dtype}, {t.layout}"
         for name, t in state.items()
@@ -97,7 +97,7 @@ def load_model(path: str | Path, expect: ModelConfig | None = None, device: str 
 
 
 def load_start(model: "FeatherFace", path: str | Path) -> str:
-    """Fill ``model`` from a file to start training at, and say in words what was taken.
+    """Fill ``model`` from a file to start training from, and return in words what was taken.
 
     path: the ImageNet backbone (upstream's mobilenetV1X0.25_pretrain.tar), of which everything but the classifier is used; or
     a detector's weights of any variant: all of it where the networks are the same, the strongest channels of a wider one of the
@@ -266,7 +266,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols; what matters comes as an error
+            warnings.simplefilter("ignore")  # of pickle protocols; real problems raise an error
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:
         if "weights_only" in str(problem) or "Unsupported" in str(problem):
@@ -339,7 +339,7 @@ def _differences(found: Shapes, wanted: Shapes) -> list[str]:
 
 
 def _misfit(path: Path, found: dict[str, Shapes], candidates: list[ModelConfig]) -> WeightsError:
-    """The error for tensors that fit none of the candidates, against the one they come closest to."""
+    """The error for tensors that fit none of the candidates, compared with the closest one."""
     if set(found["upstream"]) and all(name.startswith(("body.", "stage", "fc.")) for name in found["upstream"]):
         return WeightsError(
             f"{path} holds the ImageNet backbone alone, not a detector",

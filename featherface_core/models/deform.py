@@ -1,4 +1,4 @@
-"""Modulated deformable convolution (DCNv2, Zhu et al. 2019, https://arxiv.org/abs/1811.11168) in PyTorch alone."""
+"""Modulated deformable convolution (DCNv2, Zhu et al. 2019, https://arxiv.org/abs/1811.11168) in PyTorch only."""
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,13 @@ def deform_conv2d(
     padding: int = 0,
     dilation: int = 1,
 ) -> Tensor:
-    """Convolve with bilinear samples at freely moved taps, each scaled by its mask; zero outside the picture.
+    """Convolve with bilinear samples at shifted taps, each scaled by its mask; zero outside the picture.
 
     x (N, C, H, W); offset (N, 2K, H', W') holds (dy, dx) in pixels for each of the K = kh x kw taps in row order;
     mask (N, K, H', W'); weight (O, C, kh, kw); bias (O) or None. Returns (N, O, H', W'), where
     H' = floor((H + 2 padding - dilation (kh - 1) - 1) / stride) + 1, and W' likewise.
 
-    Bilinear sampling and the kernel's 1x1 maps are both linear, so they may change places: with O <= C the tap's weights
+    Bilinear sampling and the kernel's 1x1 maps are both linear, so their order does not matter: with O <= C the tap's weights
     are applied first, and K x O instead of K x C channels are sampled.
     """
     batch, channels, height, width = x.shape
@@ -81,7 +81,7 @@ def _(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | No
 class DeformConv2d(nn.Module):
     """A 3x3 modulated deformable convolution, stride 1, "same" padding, no bias: (N, C, H, W) to (N, O, H, W).
 
-    Offsets and mask (2 x sigmoid) come from ordinary 3x3 convolutions that start at zero, so a fresh layer equals an
+    Offsets and mask (2 x sigmoid) come from ordinary 3x3 convolutions that start at zero, so a new layer equals an
     ordinary convolution with the same weight. opaque: whether an export holds it as one DeformConv node.
     """
 
@@ -98,7 +98,7 @@ class DeformConv2d(nn.Module):
         self.reset_offsets()
 
     def reset_offsets(self) -> None:
-        """Set offsets to zero and the mask to one, as in a fresh layer."""
+        """Set offsets to zero and the mask to one, as in a new layer."""
         for layer in (self.offset, self.mask):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ class DeformConv2d(nn.Module):
         if (self.opaque and torch.compiler.is_exporting()) or x.is_meta:
             return deform_conv2d_node(x, offset, mask, self.weight, self.bias)  # type: ignore[no-any-return]
         if torch.is_autocast_enabled(x.device.type):
-            # half precision cannot hold a place in a picture: at 80 cells it is an eighth of a cell off
+            # float16 is too coarse for positions: at 80 cells it is off by an eighth of a cell
             with torch.autocast(x.device.type, enabled=False):
                 return deform_conv2d(x.float(), offset.float(), mask.float(), self.weight, self.bias, padding=1)
         return deform_conv2d(x, offset, mask, self.weight, self.bias, padding=1)

@@ -1,4 +1,4 @@
-"""The network: built parts in, tensors out."""
+"""The network, put together from its parts."""
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from featherface_core.models.heads import Heads, LevelHead
 from featherface_core.models.neck import BiFPN
 
 LEVELS = len(TAP_CHANNELS)
-HEAD_STD = 0.002  # untrained scores then spread out between 0 and 1
+HEAD_STD = 0.002  # so that untrained scores spread between 0 and 1
 
 
 class FeatherFace(nn.Module):
@@ -42,11 +42,12 @@ class FeatherFace(nn.Module):
         self.context = nn.ModuleList(build_context(width, config.context) for _ in range(LEVELS))
         self.shuffle = nn.ModuleList(ChannelShuffle(width, config.shuffle) for _ in range(LEVELS))
         self.heads: nn.Module = Heads(width, LEVELS)
-        self.drop_block: DropBlock | None = None  # training sets it; it has no tensors and acts in training mode alone
+        self.drop_block: DropBlock | None = None  # set by training; it has no tensors and acts only in training mode
         self._initialise()
 
     def _initialise(self) -> None:
-        """He initialisation (He et al. 2015), so that even an untrained network passes its signal on; small heads."""
+        """He initialisation (He et al. 2015), so that activations keep their scale in an untrained network; small weights in
+        the heads."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | DeformConv2d):
                 nn.init.kaiming_normal_(module.weight, a=LEAKY_SLOPE)

@@ -44,9 +44,10 @@ class Heads(nn.ModuleList):
 
 @torch.no_grad()
 def set_prior(heads: Heads, prior: float) -> None:
-    """Let untrained heads give each anchor a softmax face score of ``prior`` (0 to 1), but for what their weights add.
+    """Set the biases of untrained heads so that each anchor starts near a softmax face score of ``prior`` (0 to 1).
 
-    Lin et al. 2017, "Focal loss", section 4.1: without it the negatives' loss, summed over all anchors, drowns the first steps.
+    Lin et al. 2017, "Focal loss", section 4.1: without it the negatives' loss, summed over all anchors, dominates the first
+    steps.
     """
     odds = math.log(prior / (1 - prior))
     for head in heads:

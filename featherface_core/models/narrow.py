@@ -1,8 +1,8 @@
-"""Starting a network from a wider trained one of its family: the strongest channels, and what they computed.
+"""Start a network from a wider trained one of its family, with its strongest channels.
 
-Channels are ranked by what leaves them: the size of their normalised output times the size of the kernels that read it, the
-magnitude criterion of Li et al. 2017 (https://arxiv.org/abs/1608.08710) taken at both ends. Cells that the source lacks
-start as near-identities and attention that it lacks starts nearly closed, as in Net2Net (Chen et al. 2016).
+Channels are ranked by the magnitude of their normalised output times the magnitude of the kernels that read it, the criterion
+of Li et al. 2017 (https://arxiv.org/abs/1608.08710) applied to both. Cells that the source lacks start close to identities and
+attention that it lacks starts near zero, as in Net2Net (Chen et al. 2016).
 """
 
 from collections.abc import Mapping
@@ -13,26 +13,26 @@ from torch import Tensor
 
 from featherface_core.config import ModelConfig
 from featherface_core.models.blocks import channel_shuffle
+from featherface_core.models.budget import FREE_SHUFFLES
 from featherface_core.models.featherface import LEVELS, FeatherFace
 from featherface_core.models.neck import BIFPN_EPS
 
-FREE_SHUFFLES = ("none", "groups-2", "groups-half")  # permutations, which the heads' columns can follow
 HEADS = ("boxes", "classes", "landmarks")
 FUSIONS = ("p4_td", "p3_out", "p4_out", "p5_out")
 LAST = {"p3_out": 0, "p4_out": 1, "p5_out": 2}  # the fusions that are a cell's outputs, and their level
 FAINT = 0.3  # share of a new cell's own input in its fusions, where swish is nearly linear, x / 2
-ALIVE = 1e-3  # fusion weight of the inputs that a new cell should not use yet; at 0 its ReLU would never let them grow
+ALIVE = 1e-3  # fusion weight of inputs that a new cell does not use yet; at 0 the gradient of its ReLU would stay 0
 CLOSED = -1.5  # bias of a new channel gate's last layer, which counts twice: sigmoid(-3) is 0.05
 
 
 def can_narrow(source: ModelConfig, target: ModelConfig) -> bool:
-    """Whether ``narrow`` goes from the one to the other: the full BiFPN and one kind of context in both."""
+    """Whether ``narrow`` can convert one into the other: the full BiFPN and one kind of context in both."""
     family = ("bifpn", source.context)
     return source.neck == "bifpn" and (target.neck, target.context) == family and source.width >= target.width
 
 
 def narrow(state: Mapping[str, Tensor], source: ModelConfig, model: FeatherFace) -> list[str]:
-    """Fill ``model`` from a wider network's tensors; returns the parts that the source had nothing for, which stay as they are.
+    """Fill ``model`` from a wider network's tensors; returns the parts that the source lacks, which are not changed.
 
     state: tensors under our names of a network of ``source``, for which ``can_narrow`` holds.
     """
@@ -133,9 +133,9 @@ def _neck(state: Mapping[str, Tensor], kept: Tensor, cells: int) -> dict[str, Te
 
 
 def _identity(taken: Mapping[str, Tensor], shapes: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
-    """Tensors for cell ``n`` after those of ``taken``: what goes in comes out, nearly.
+    """Tensors for cell ``n`` after those of ``taken``: close to the identity.
 
-    Its top-down map is zero and takes most of the weight in the fusions, P5's spare weight likewise.
+    Its top-down map is zero and has most of the weight in the fusions, and so has P5's unused weight.
     """
     out: dict[str, Tensor] = {}
     for fusion in FUSIONS:
@@ -212,5 +212,5 @@ def _columns(state: Mapping[str, Tensor], level: int, head: str, source: ModelCo
 
 
 def _order(channels: int, groups: int) -> Tensor:
-    """Which channel the shuffle puts at each place."""
+    """Which channel the shuffle puts at each position."""
     return channel_shuffle(torch.arange(channels).view(1, -1, 1, 1), groups).flatten()

@@ -33,7 +33,7 @@ class SeparableConv(nn.Module):
 class Fusion(nn.Module):
     """Fast normalised fusion: conv(swish(sum of w_i x_i)), w = relu(weights) / (their sum + 1e-4).
 
-    A weight without an input (the third of the last fusion of the full BiFPN, kept as published) counts in the sum alone.
+    A weight without an input (the third of the last fusion of the full BiFPN, kept as published) counts only in the sum.
     """
 
     def __init__(self, channels: int, inputs: int, light: bool) -> None:
@@ -49,7 +49,7 @@ class Fusion(nn.Module):
         fused = share[0] * xs[0]
         for i, x in enumerate(xs[1:], 1):
             fused = fused + share[i] * x
-        # two spellings of swish, each as its network was published: they round differently
+        # two implementations of swish, each as published: they round differently
         swish = F.silu(fused) if self.light else fused * torch.sigmoid(fused)
         return self.conv(swish)  # type: ignore[no-any-return]
 
@@ -69,7 +69,7 @@ class BiFPNCell(nn.Module):
     def forward(self, down: list[Tensor], up: list[Tensor]) -> list[Tensor]:
         """``down`` and ``up``: the levels that the top-down and the bottom-up pass read, (N, C, H_i, W_i), finest first.
 
-        They differ in the first full cell alone. Returns P3, P4, P5 of the same shapes.
+        They differ only in the first cell of the full form. Returns P3, P4, P5 of the same shapes.
         """
         p3, p4, p5 = down
         p4_td = self.p4_td(p4, _resize(p5, p4))
@@ -80,7 +80,7 @@ class BiFPNCell(nn.Module):
 
 
 class BiFPN(nn.Module):
-    """Taps of 64, 128 and 256 channels to three levels of ``width`` channels, through ``cells`` BiFPN cells.
+    """Feature maps of 64, 128 and 256 channels to three levels of ``width`` channels, through ``cells`` BiFPN cells.
 
     The full form projects P4 and P5 a second time for the first cell's bottom-up pass.
     """
@@ -96,7 +96,7 @@ class BiFPN(nn.Module):
         self.cells = nn.ModuleList(BiFPNCell(width, light) for _ in range(cells))
 
     def forward(self, taps: list[Tensor]) -> list[Tensor]:
-        """Three taps to P3, P4, P5, (N, width, H_i, W_i)."""
+        """Three feature maps to P3, P4, P5, (N, width, H_i, W_i)."""
         down = [project(x) for project, x in zip(self.project, taps, strict=True)]
         up = down
         if len(self.project_again):

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates by component, and what a profiler would have said."""
+"""Parameters and multiply-accumulates by component, and the figures that the thop profiler would print."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from featherface_core.models.deform import TAPS, DeformConv2d
 from featherface_core.models.variants import VARIANTS, build_model
 from featherface_core.results import Budget, Component, ParamsReport
 
-# their outputs have their inputs' shapes, and working that out takes most of the time
+# their outputs have their inputs' shapes, and computing those takes most of the time
 SAME_SHAPE = (nn.BatchNorm2d, nn.LeakyReLU, nn.ReLU, nn.SiLU)
 
 
@@ -27,8 +27,8 @@ class _Cost:
 def measure(config: ModelConfig, size: int = 640, budget: Budget | None = None) -> ParamsReport:
     """Count a network's parameters and its multiply-accumulates for one square picture of ``size`` pixels.
 
-    MACs are counted while shapes flow through the network (no numbers are computed): every output value of a convolution or
-    linear layer times its fan-in. budget: what to hold the total against; the plan's for the named variants.
+    MACs are counted on shapes only (no values are computed): every output value of a convolution or
+    linear layer times its fan-in. budget: target for the total; by default that of the named variant.
     Raises ConfigError for a size below 32.
     """
     check_size("--size", size)

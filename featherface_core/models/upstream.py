@@ -1,7 +1,7 @@
 """The tensor names of published FeatherFace checkpoints, and ours.
 
-Published names are those of the RetinaFace and FeatherFace repositories, spelling included ("bacbkbone"). The table in
-docs/architecture.md is this file in words.
+Published names are those of the RetinaFace and FeatherFace repositories, spelling included ("bacbkbone"). docs/architecture.md
+has the same table.
 """
 
 from collections.abc import Iterable, Mapping

@@ -45,8 +45,8 @@ def resolve_model(name: str, overrides: dict[str, Any] | None = None) -> ModelCo
 def build_model(config: ModelConfig | str = "v1", *, seed: int | None = None, device: str = "cpu") -> "FeatherFace":
     """An untrained network in evaluation mode.
 
-    config: a ModelConfig, a variant's name or a YAML file. seed: of the random weights; the caller's random state is left
-    alone. device: a torch device; "meta" builds shapes without numbers.
+    config: a ModelConfig, a variant's name or a YAML file. seed: of the random weights; the caller's random state does not
+    change. device: a torch device; "meta" builds shapes without values.
 
     >>> sum(p.numel() for p in build_model("v2").parameters())
     256156
@@ -64,7 +64,7 @@ def build_model(config: ModelConfig | str = "v1", *, seed: int | None = None, de
 
 
 SHIPPED = ("v1", "v2")
-DEFAULT = "v2"  # the variant where nothing is named
+DEFAULT = "v2"  # the variant used where none is named
 _FOLDER = Path(__file__).parents[1] / "weights"
 
 

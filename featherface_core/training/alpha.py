@@ -5,10 +5,10 @@ from typing import Any
 
 from featherface_core.config import check_choice, check_range
 from featherface_core.errors import ConfigError, counted
-from featherface_core.recipe import AlphaStrategy
+from featherface_core.recipe import MOST_EPOCHS, AlphaStrategy
 
 EXAMPLE = "write a start and an end from 0 to 1, for example --alpha 0.8:0.5, or one number to stay at"
-MOST_EPOCHS = 10_000_000
+BOUNDS, LATE_CAP = (0.1, 0.9), 0.4  # see AlphaSchedule; DistillConfig switches them on and off
 
 
 def parse_alpha(text: str) -> tuple[float, float]:
@@ -63,9 +63,9 @@ class AlphaSchedule:
         adapt: bool = True,
         shrink: float = 0.9,
         shrink_after: int = 10,
-        late_cap: float | None = 0.4,
+        late_cap: float | None = LATE_CAP,
         late_share: float = 0.2,
-        bounds: tuple[float, float] | None = (0.1, 0.9),
+        bounds: tuple[float, float] | None = BOUNDS,
     ) -> None:
         check_choice("--strategy", strategy, AlphaStrategy)
         for value in (start, end):
@@ -85,7 +85,7 @@ class AlphaSchedule:
         for value in (low, high):
             check_range("alpha bounds", value, 0.0, 1.0)
         if low > high:
-            raise ConfigError(f"alpha bounds {low:g} to {high:g} are reversed", "use (0.1, 0.9)")
+            raise ConfigError(f"alpha bounds {low:g} to {high:g} are reversed", f"use {BOUNDS}")
         if late_cap is not None:
             check_range("alpha late_cap", late_cap, 0.0, 1.0)
             if late_cap < low:

@@ -5,8 +5,8 @@ from typing import Any
 
 from featherface_core.config import check_range
 from featherface_core.errors import ConfigError
+from featherface_core.recipe import MOST_EPOCHS
 
-MOST_EPOCHS = 10_000_000
 ROUNDING = 1e-12  # a fall from 0.8 to 0.72 is one of 10 %, whatever binary fractions make of it
 
 

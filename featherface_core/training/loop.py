@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from featherface_core.data.annotation import PictureSource, set_sizes
 from featherface_core.errors import ConfigError, FeatherFaceError
 from featherface_core.events import Epoch, Note, RunListener, Step
-from featherface_core.files import make_folder, replacing
 from featherface_core.models.blocks import DropBlock
 from featherface_core.models.checkpoint import save_weights
 from featherface_core.models.featherface import FeatherFace
@@ -28,13 +27,24 @@ from featherface_core.training.monitor import GradientHistory, TrainingMonitor
 from featherface_core.training.order import Order
 from featherface_core.training.parameters import freeze, parameter_groups, set_modes
 from featherface_core.training.processes import Processes, StoppedError, asked_to_stop, synchronise_normalisations
-from featherface_core.training.records import Curves, RunFolder
+from featherface_core.training.records import MOST_BAD_BATCHES, Curves, RunFolder
 from featherface_core.training.schedule import LearningRate
 from featherface_core.training.task import Task
 from featherface_core.training.validation import Validation, validate
 
-MOST_BAD_BATCHES = 10  # kept of a run: each may be tens of megabytes
 SECONDS_BETWEEN_EVENTS = 1.0  # of a step: a terminal needs no more
+
+
+class Stateful(Protocol):
+    """Anything that a checkpoint keeps."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it is made of."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Become what ``state_dict`` gave."""
+        ...
 
 
 @dataclass
@@ -186,6 +196,17 @@ class Engine:
         self.monitor = TrainingMonitor(
             log_interval=1, path=folder.metrics if processes.first else None, epochs=recipe.epochs, listener=_silent
         )
+        # what a checkpoint holds, by its name there
+        self.parts: dict[str, Stateful] = {
+            "model": model,
+            "companions": task.companions,
+            "task": task,
+            "optimiser": self.optimiser,
+            "scaler": self.scaler,
+            "stopper": self.stopper,
+            "gradients": self.gradients,
+            "monitor": self.monitor,
+        }
         self.stopped = ""  # why early stopping ended the run
         self.alpha: float | None = None
         self.step = 0  # optimiser steps taken or skipped, from the beginning of the run
@@ -212,16 +233,10 @@ class Engine:
                 f"{self.folder.last} was trained with machine.amp={state['amp']}, {self.folder.config} has {amp}",
                 f"write amp: {state['amp']} there, or begin anew with --force",
             )
-        self.model.load_state_dict(state["model"])
-        self.task.companions.load_state_dict(state["companions"])
-        self.task.load_state_dict(state["task"])
+        for name, part in self.parts.items():
+            if state[name] or name != "scaler":  # float32 and bfloat16 have no scale
+                part.load_state_dict(state[name])
         self.average.load(state["average"], state["average_steps"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.scaler.is_enabled() and state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        self.stopper.load_state_dict(state["stopper"])
-        self.gradients.load_state_dict(state["gradients"])
-        self.monitor.load_state_dict(state["monitor"])
         self.step, self.totals = state["step"], Totals(**state["totals"])
         self.best = Best.read(state)
         self.protocol, self.stopped, self.start = state["protocol"], state["stopped"], state["start"]
@@ -238,16 +253,9 @@ class Engine:
                 "steps": self.steps,
                 "epochs": self.recipe.epochs,
                 "amp": self.recipe.machine.amp,
-                "model": self.model.state_dict(),
-                "companions": self.task.companions.state_dict(),
-                "task": self.task.state_dict(),
+                **{name: part.state_dict() for name, part in self.parts.items()},
                 "average": self.average.state,
                 "average_steps": self.average.steps,
-                "optimiser": self.optimiser.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "stopper": self.stopper.state_dict(),
-                "gradients": self.gradients.state_dict(),
-                "monitor": self.monitor.state_dict(),
                 "step": self.step,
                 "totals": vars(self.totals),
                 "best": asdict(self.best),
@@ -437,17 +445,12 @@ class Engine:
 
     def _keep_bad_batch(self, launched: Launched, taken: Taken) -> Path:
         """Keep what gave NaN or infinity, for a person to look at."""
-        folder = make_folder(self.folder.path / "bad_batches")
-        path = folder / f"step_{launched.step}_process_{self.processes.rank}.pt"
         said = f"step {launched.step} is skipped: its loss or gradients are not finite"
-        if len(list(folder.iterdir())) >= MOST_BAD_BATCHES:
-            self.on_event(Note(f"{said}; {MOST_BAD_BATCHES} such batches are kept in {folder} already", True))
-            return folder
         parts = [{"pixels": b.pixels, **vars(b.targets)} for b in launched.batches]
         kept = {"step": launched.step, "losses": taken.losses, "grad_norm": taken.norm, "batches": parts}
-        with replacing(path) as temporary:
-            torch.save(kept, temporary)
-        self.on_event(Note(f"{said}; kept in {path}", True))
+        path, new = self.folder.keep_bad_batch(f"step_{launched.step}_process_{self.processes.rank}.pt", kept)
+        where = f"kept in {path}" if new else f"{MOST_BAD_BATCHES} such batches are kept in {path} already"
+        self.on_event(Note(f"{said}; {where}", True))
         return path
 
     def _tell_step(self, epoch: int, place: int, taken: Taken) -> None:

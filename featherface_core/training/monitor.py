@@ -12,6 +12,7 @@ from typing import Any, Literal
 from featherface_core.config import check_range
 from featherface_core.errors import ConfigError, FeatherFaceError
 from featherface_core.files import make_folder
+from featherface_core.recipe import MOST_EPOCHS
 from featherface_core.training.records import append_record, line_of, metrics_path, read_metrics, write_records
 
 MOST_KEPT = 1024
@@ -171,7 +172,6 @@ def look(loss: float, grad_norm: float | None, where: str) -> tuple[Health, ...]
     return tuple(found)
 
 
-MOST_EPOCHS = 10_000_000
 MOST_NON_FINITE = 3  # steps in a row
 RECENT = 10  # epochs that the ETA goes by: a resumed run may stand on another machine
 

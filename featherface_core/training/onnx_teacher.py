@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from featherface_core.config import ExportConfig
 from featherface_core.detect.detector import OUTPUTS
 from featherface_core.detect.session import open_graph, session_options
-from featherface_core.errors import ConfigError, ExportError, first_line
+from featherface_core.errors import ExportError, first_line
 from featherface_core.events import Note, RunListener
 from featherface_core.exporting.graph import INPUT, trace
 from featherface_core.exporting.rewrites import REWRITES, rewritten
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.recipe import Recipe
 from featherface_core.training.device import autocast_type
-from featherface_core.training.teacher import Teacher
+from featherface_core.training.teacher import Teacher, check_runtime
 
 LEVELS = ("level3", "level4", "level5")
 # what is rewritten: single heads would give the background's score as 1 - the face's, which loses its logarithm
@@ -29,10 +29,7 @@ def make_teacher(model: FeatherFace, recipe: Recipe, pictures: int, on_event: Ru
     Raises ConfigError where ``machine.teacher`` is onnxruntime and the model is not on a CPU.
     """
     kind, device = recipe.machine.teacher, next(model.parameters()).device
-    if kind == "onnxruntime" and device.type != "cpu":
-        raise ConfigError(
-            f"machine.teacher onnxruntime does not go with --device {device}", "use --set machine.teacher=auto"
-        )
+    check_runtime(kind, device)
     if kind == "auto":
         whole = autocast_type(recipe.machine.amp, device) is None
         kind = "onnxruntime" if device.type == "cpu" and whole and pictures * recipe.size**2 >= WORTH else "torch"

@@ -87,8 +87,8 @@ class Processes:
         return box[0]
 
 
-def join(device: str) -> tuple[Processes, torch.device]:
-    """Join the processes that torchrun started, if it did, and choose this one's device.
+def find_processes(device: str) -> tuple[Processes, torch.device]:
+    """The processes that torchrun started, by the environment, and the device of this one. Opens nothing.
 
     device: ``auto`` is a GPU where there is one. Under torchrun, process n on a machine has GPU n, or the CPU with gloo.
     Raises ConfigError for a device that cannot be used.
@@ -104,23 +104,31 @@ def join(device: str) -> tuple[Processes, torch.device]:
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as problem:
         raise ConfigError(f"--device {name!r} cannot be used: {first_line(problem)}", "use --device cpu") from None
-    if world > 1 and chosen.type == "cuda":
-        torch.cuda.set_device(chosen)  # what NCCL sends objects from
-    if world > 1 and not dist.is_initialized():
-        # the others wait while the first validates, however long that takes
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(days=1))
     return Processes(rank, world), chosen
+
+
+@contextmanager
+def process_group(processes: Processes, device: torch.device) -> Iterator[None]:
+    """The process group of a run, initialised for the block and destroyed at its end; one process alone has none.
+
+    Waits for the other processes. A group that the caller has initialised is used, and stays.
+    """
+    if processes.world == 1 or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what NCCL sends objects from
+    # the others wait while the first validates, however long that takes
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def is_first() -> bool:
     """Whether this process writes and talks: it is alone, or the first that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def leave() -> None:
-    """End the group of processes, if there is one."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def synchronise_normalisations(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:

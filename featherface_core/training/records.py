@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from featherface_core.config import load_yaml, with_values
 from featherface_core.errors import ConfigError, DataError, WeightsError, first_sentence
-from featherface_core.files import comment, existing_folder, fresh_folder, replacing, write_text
+from featherface_core.files import comment, existing_folder, fresh_folder, make_folder, replacing, write_text
 from featherface_core.machine import machine_facts
 from featherface_core.recipe import Recipe, ValidationConfig, as_mapping
 
@@ -114,6 +114,7 @@ class Curves:
 
 
 CHECKPOINT_SCHEMA = 1
+MOST_BAD_BATCHES = 10  # kept of a run: each may be tens of megabytes
 
 
 class RunFolder:
@@ -197,6 +198,17 @@ class RunFolder:
                 "resume it with the version that wrote it",
             )
         return state
+
+    def keep_bad_batch(self, name: str, kept: dict[str, Any]) -> tuple[Path, bool]:
+        """Keep a batch that gave NaN or infinity. Returns its file and True; their folder and False if full."""
+        import torch
+
+        folder = make_folder(self.path / "bad_batches")
+        if len(list(folder.iterdir())) >= MOST_BAD_BATCHES:
+            return folder, False
+        with replacing(folder / name) as temporary:
+            torch.save(kept, temporary)
+        return folder / name, True
 
     def write_report(self, report: Any) -> None:
         """Keep the result; its presence says that the run is finished."""

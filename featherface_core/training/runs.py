@@ -1,31 +1,44 @@
 """Whole runs: ``train`` teaches one network, ``distill`` a student by a teacher, beside a control where wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from featherface_core.config import ModelConfig, check_range, configs_folder, with_values
 from featherface_core.data.sets import DataNames, is_synthetic
-from featherface_core.errors import ConfigError, WeightsError
+from featherface_core.errors import ConfigError, ParameterError, WeightsError
 from featherface_core.events import RunListener
 from featherface_core.models.checkpoint import (
     Weights,
     load_weights,
 )
-from featherface_core.models.variants import resolve_model
-from featherface_core.recipe import Recipe
-from featherface_core.training.alpha import AlphaSchedule
+from featherface_core.models.variants import resolve_model, shipped_weights
+from featherface_core.recipe import MOST_EPOCHS, Recipe
+from featherface_core.training.alpha import BOUNDS, LATE_CAP, AlphaSchedule
 from featherface_core.training.order import ECHO
+from featherface_core.training.processes import find_processes
 from featherface_core.training.records import RunFolder
 from featherface_core.training.report import DistillReport, TrainReport
-from featherface_core.training.setup import CommandRun, Where, kept_name
+from featherface_core.training.setup import Where, kept_name, open_run
 from featherface_core.training.task import DistillTask, LabelsTask, Task
+from featherface_core.training.teacher import check_runtime
 
 
 def default_recipe(model: str, data: DataNames) -> Path:
     """The recipe that fits what was named: the embedded data set's where it is all, else the model's at full length."""
     name = "synthetic" if is_synthetic(data) else "v2-widerface" if model == "v2" else "v1-widerface"
     return configs_folder() / "recipes" / f"{name}.yaml"
+
+
+def find_teacher(teacher: str, named: str | None, data: DataNames) -> Path | None:
+    """The file of a teacher's weights, None where it has to be trained first.
+
+    teacher: a variant's name or YAML file. named: a file, or ``train``; None for the weights that ship, which fit all but drawn
+    faces: they were trained on photographs.
+    """
+    if named is not None:
+        return None if named == "train" else Path(named)
+    return None if is_synthetic(data) else shipped_weights(resolve_model(teacher))
 
 
 def train(
@@ -38,7 +51,7 @@ def train(
     """
     if recipe.init == "teacher":
         raise ConfigError("--init teacher goes with featherface distill", "name a file with --init, or random")
-    with CommandRun(recipe, data, held_out, where, on_event, "train", {}) as run:
+    with open_run(recipe, data, held_out, where, on_event, "train", {}) as run:
         recipe = run.recipe
         model, start = run.student(run.folder)
         report = run.fitted("model", run.folder, model, start, LabelsTask(recipe.loss, run.processes), recipe)
@@ -78,8 +91,10 @@ def distill(
             "name trained weights with --teacher-weights",
         )
     schedule = _alpha(recipe)
-    check_range("--teacher-epochs", teacher_epochs, 0, 1_000_000)
-    with CommandRun(recipe, data, held_out, where, on_event, "distill", kept) as run:
+    check_range("--teacher-epochs", teacher_epochs, 0, MOST_EPOCHS)
+    if schedule.distils:
+        check_runtime(recipe.machine.teacher, find_processes(recipe.machine.device)[1])
+    with open_run(recipe, data, held_out, where, on_event, "distill", kept) as run:
         recipe = run.recipe
         distils = schedule.distils
         run.tell_plan(
@@ -128,6 +143,19 @@ def distill(
         )
         run.finish(run.folder, report)
         return report
+
+
+RENEWED = ("device", "threads", "workers", "stop_after")  # what a resumed run may be given anew
+
+
+def check_resume(given: Iterable[str]) -> None:
+    """Raise ParameterError where a resumed run is given what its folder keeps.
+
+    given: names of what the caller chose, ``resume`` left out; all but ``RENEWED`` are refused.
+    """
+    for name in given:
+        if name not in RENEWED:
+            raise ParameterError(f"`{name}` does not go with `resume`: the run's folder keeps it", "leave it out")
 
 
 def resume(
@@ -188,8 +216,8 @@ def _alpha(recipe: Recipe) -> AlphaSchedule:
         d.strategy,
         recipe.epochs,
         adapt=d.shrink,
-        late_cap=0.4 if d.late_cap else None,
-        bounds=(0.1, 0.9) if d.bounds else None,
+        late_cap=LATE_CAP if d.late_cap else None,
+        bounds=BOUNDS if d.bounds else None,
     )
 
 

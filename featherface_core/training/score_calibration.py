@@ -19,6 +19,7 @@ from featherface_core import boxes
 from featherface_core.data.annotation import Faces, PictureSource
 from featherface_core.detect.detector import TorchDetector
 from featherface_core.errors import DataError
+from featherface_core.evaluation.config import AS_PUBLISHED
 from featherface_core.events import Listener, Progress, ignore
 from featherface_core.models.checkpoint import load_model, read_notes, save_weights
 from featherface_core.models.featherface import FeatherFace
@@ -27,7 +28,7 @@ from featherface_core.pictures import Picture, resized
 from featherface_core.recipe import Recipe
 from featherface_core.results import Floats
 
-SCORE, NMS = 0.02, 0.4
+SCORE, NMS = AS_PUBLISHED.score, AS_PUBLISHED.nms
 RIGHT = 0.5  # IoU with a labelled face
 UNCLEAR = 0.35  # from here to RIGHT a box may be right by another convention, and counts as neither
 IGNORED = 0.2  # IoU with an ignored face

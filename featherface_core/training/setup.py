@@ -1,6 +1,8 @@
 """What the networks of one ``train`` or ``distill`` command share: processes, data, a folder, events, and how each is trained."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from featherface_core.training.loader import CachedPictures
 from featherface_core.training.loop import Best, Engine, Outcome
 from featherface_core.training.order import Order
 from featherface_core.training.picture_store import PictureStore, StoreError
-from featherface_core.training.processes import join, leave
+from featherface_core.training.processes import Processes, find_processes, process_group
 from featherface_core.training.records import RunFolder
 from featherface_core.training.report import DistillReport, NetworkRow, TrainReport
 from featherface_core.training.score_calibration import calibrate_file
@@ -54,108 +56,29 @@ class Where:
     command: str = "featherface train"
 
 
+@dataclass(frozen=True, kw_only=True)
 class CommandRun:
-    """What the networks of one command share: processes, data, folder and events.
+    """What the networks of one command share; ``open_run`` opens and closes it.
 
-    recipe: as given, but with the number format that was chosen.
+    recipe: as given, but with the number format that was chosen. source: the pictures as the run reads them. data_names: of the
+    training data, for people. folder: of the whole command.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        data: DataNames,
-        held_out: DataNames | None,
-        where: Where,
-        on_event: RunListener,
-        task: str,
-        kept: dict[str, Any],
-    ) -> None:
-        self.recipe, self.where, self.task = recipe, where, task
-        self.processes, self.device = join(recipe.machine.device)
-        self.on_event: RunListener = on_event if self.processes.first else _quiet
-        if recipe.batch_size % self.processes.world:
-            raise ConfigError(
-                f"--batch-size {recipe.batch_size} does not divide among {self.processes.world} processes",
-                f"use {max(1, recipe.batch_size // self.processes.world) * self.processes.world}",
-            )
-        if recipe.machine.threads:
-            torch.set_num_threads(recipe.machine.threads)
-        if recipe.optimiser.learn == "landmarks":
-            _check_landmarks(recipe)
-        # a wrong name or file is said before any picture is read, and before there is a folder
-        config = resolve_model(recipe.model)
-        if recipe.init not in ("random", "teacher") and not where.resume:
-            start = load_start(build_model(config), recipe.init)
-            if recipe.optimiser.learn == "landmarks" and not start.startswith("all weights"):
-                raise ConfigError(
-                    f"optimiser.learn landmarks leaves all but the landmark heads as it starts: {start} is not enough",
-                    f"name trained weights of {config.name} with --init",
-                )
-        self.source, self.held_out = open_data(data, held_out, self.on_event)
-        Order.of(recipe, set_sizes(self.source))  # refuses weights that do not fit the sets
-        self.data_names = self.source.name
-        use_tensor_cores(self.device)
-        if self.device.type == "cpu":
-            keep_memory()
-        self.format = self._format(config)
-        self.recipe = replace(recipe, machine=replace(recipe.machine, amp=self.format.amp))
-        self.folder = self._folder(f"{config.name}-{task}", task, data, held_out, kept)
-
-    def _format(self, config: ModelConfig) -> Format:
-        """The number format, chosen once: the run's folder keeps it, and one that is resumed goes on in its own."""
-        if not self.processes.first:
-            return self.processes.tell(None)  # type: ignore[no-any-return]
-        shown = 0 if self.where.resume else self.looked_at() * self.recipe.repeats * self.recipe.size**2
-        return self.processes.tell(choose_format(self.recipe, config, self.device, shown))  # type: ignore[no-any-return]
-
-    def _folder(
-        self, name: str, task: str, data: DataNames, held_out: DataNames | None, kept: dict[str, Any]
-    ) -> RunFolder:
-        where = self.where
-        if self.processes.first:
-            if where.resume:
-                assert where.out is not None
-                folder = RunFolder.existing(where.out)
-            else:
-                folder = RunFolder.create(where.out or next_folder(RUNS, name), where.force)
-                more = {"task": task, "data": _kept(data), "val": _kept(held_out), **kept}
-                recipe = replace(self.recipe, model=kept_name(self.recipe.model), init=kept_name(self.recipe.init))
-                folder.write_config(recipe, more, where.command)
-            folder.write_environment(self.device, self.processes.world)
-        return RunFolder(Path(self.processes.tell(str(folder.path) if self.processes.first else None)))
-
-    def __enter__(self) -> "CommandRun":
-        try:
-            self.source = self._kept()
-        except KeyboardInterrupt:
-            self.__exit__(KeyboardInterrupt)
-            raise
-        return self
-
-    def _kept(self) -> PictureSource:
-        """The pictures as the run reads them: in a store that its device paints from, in memory, or as they are."""
-        machine = self.recipe.machine
-        if machine.paint == "device" or (machine.paint == "auto" and self.device.type == "cuda"):
-            try:
-                return PictureStore(self.source, machine.cache_gb, self.device, self.on_event)
-            except StoreError as problem:
-                said = f"OpenCV paints the training pictures: {problem.message}; {problem.hint}"
-                self.on_event(Note(said, warning=machine.paint == "device"))
-        if machine.cache_gb:
-            return CachedPictures(self.source, machine.cache_gb, self.on_event)
-        return self.source
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            go_on = f"featherface {self.task} --resume {self.folder.path}"
-            self.on_event(Note(f"stopped; go on with: {go_on}", warning=True))
-        leave()
+    recipe: Recipe
+    where: Where
+    processes: Processes
+    device: torch.device
+    on_event: RunListener
+    source: PictureSource
+    held_out: PictureSource
+    data_names: str
+    format: Format
+    folder: RunFolder
 
     def looked_at(self) -> int:
         """How many pictures this process shows in the whole run, each repeated one once."""
         order = Order.of(self.recipe, set_sizes(self.source), self.processes.rank, self.processes.world)
-        shown = self.recipe.epochs * order.steps * self.recipe.batch_size
-        return shown // (self.processes.world * self.recipe.repeats)
+        return _shown(self.recipe, order, self.processes)
 
     def student(self, folder: RunFolder, teacher: FeatherFace | None = None) -> tuple[FeatherFace, str]:
         """The network to be trained in ``folder``, at its start, and the start in words; its checkpoint overrides both."""
@@ -291,6 +214,117 @@ class CommandRun:
     def tell_plan(self, role: str, rows: list[tuple[str, str]]) -> None:
         """Say what is going to be done."""
         self.on_event(Plan(role, tuple(rows)))
+
+
+@contextmanager
+def open_run(
+    recipe: Recipe,
+    data: DataNames,
+    held_out: DataNames | None,
+    where: Where,
+    on_event: RunListener,
+    task: str,
+    kept: dict[str, Any],
+) -> Iterator[CommandRun]:
+    """Open what the networks of one command share, and close it at the end of the block.
+
+    kept: what config.yaml says besides the recipe, the task and the data. What is wrong with the recipe, the data or the folder
+    is raised before this process meets the others. Raises FeatherFaceError's subclasses; an interruption names the command that
+    goes on.
+    """
+    processes, device = find_processes(recipe.machine.device)
+    listen: RunListener = on_event if processes.first else _quiet
+    config = _checked_model(recipe, processes, where)
+    source, validated = open_data(data, held_out, listen)
+    order = Order.of(
+        recipe, set_sizes(source), processes.rank, processes.world
+    )  # refuses weights that do not fit the sets
+    if recipe.machine.threads:
+        torch.set_num_threads(recipe.machine.threads)
+    use_tensor_cores(device)
+    if device.type == "cpu":
+        keep_memory()
+    chosen: tuple[Format, Path] | None = None
+    if processes.first:  # the run's folder keeps the number format, and one that is resumed goes on in its own
+        pixels = 0 if where.resume else _shown(recipe, order, processes) * recipe.repeats * recipe.size**2
+        number_format = choose_format(recipe, config, device, pixels)
+        described = {"task": task, "data": _kept(data), "val": _kept(held_out), **kept}
+        made = _folder(_with_format(recipe, number_format), where, f"{config.name}-{task}", described)
+        made.write_environment(device, processes.world)
+        chosen = number_format, made.path
+    with process_group(processes, device):
+        number_format, path = processes.tell(chosen)
+        recipe = _with_format(recipe, number_format)
+        try:
+            yield CommandRun(
+                recipe=recipe,
+                where=where,
+                processes=processes,
+                device=device,
+                on_event=listen,
+                source=_in_memory(source, recipe, device, listen),
+                held_out=validated,
+                data_names=source.name,
+                format=number_format,
+                folder=RunFolder(path),
+            )
+        except KeyboardInterrupt:
+            listen(Note(f"stopped; go on with: featherface {task} --resume {path}", warning=True))
+            raise
+
+
+def _checked_model(recipe: Recipe, processes: Processes, where: Where) -> ModelConfig:
+    """The model that is to be trained. Raises ConfigError or WeightsError before any picture is read or a folder is made."""
+    if recipe.batch_size % processes.world:
+        raise ConfigError(
+            f"--batch-size {recipe.batch_size} does not divide among {processes.world} processes",
+            f"use {max(1, recipe.batch_size // processes.world) * processes.world}",
+        )
+    if recipe.optimiser.learn == "landmarks":
+        _check_landmarks(recipe)
+    config = resolve_model(recipe.model)
+    if recipe.init not in ("random", "teacher") and not where.resume:
+        start = load_start(build_model(config), recipe.init)
+        if recipe.optimiser.learn == "landmarks" and not start.startswith("all weights"):
+            raise ConfigError(
+                f"optimiser.learn landmarks leaves all but the landmark heads as it starts: {start} is not enough",
+                f"name trained weights of {config.name} with --init",
+            )
+    return config
+
+
+def _with_format(recipe: Recipe, number_format: Format) -> Recipe:
+    return replace(recipe, machine=replace(recipe.machine, amp=number_format.amp))
+
+
+def _folder(recipe: Recipe, where: Where, name: str, described: dict[str, Any]) -> RunFolder:
+    """The run's folder, with its config.yaml: that of an earlier run to resume, or a new one."""
+    if where.resume:
+        assert where.out is not None
+        return RunFolder.existing(where.out)
+    folder = RunFolder.create(where.out or next_folder(RUNS, name), where.force)
+    named = replace(recipe, model=kept_name(recipe.model), init=kept_name(recipe.init))
+    folder.write_config(named, described, where.command)
+    return folder
+
+
+def _in_memory(source: PictureSource, recipe: Recipe, device: torch.device, on_event: RunListener) -> PictureSource:
+    """The pictures as the run reads them: in a store that its device paints from, in memory, or as they are."""
+    machine = recipe.machine
+    if machine.paint == "device" or (machine.paint == "auto" and device.type == "cuda"):
+        try:
+            return PictureStore(source, machine.cache_gb, device, on_event)
+        except StoreError as problem:
+            said = f"OpenCV paints the training pictures: {problem.message}; {problem.hint}"
+            on_event(Note(said, warning=machine.paint == "device"))
+    if machine.cache_gb:
+        return CachedPictures(source, machine.cache_gb, on_event)
+    return source
+
+
+def _shown(recipe: Recipe, order: Order, processes: Processes) -> int:
+    """How many pictures one process shows in the whole run, each repeated one once."""
+    return recipe.epochs * order.steps * recipe.batch_size // (processes.world * recipe.repeats)
 
 
 def _started(model: FeatherFace, recipe: Recipe) -> tuple[FeatherFace, str]:

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featherface_core.errors import ConfigError
 from featherface_core.models.featherface import FeatherFace
-from featherface_core.recipe import DistillConfig, FeatureLoss
+from featherface_core.recipe import DistillConfig, FeatureLoss, TeacherKind
 from featherface_core.training.assignment import rows_where
 from featherface_core.training.losses import LossTerms, Outputs
 from featherface_core.training.targets import Targets, anchors_of, decode, iou_of
@@ -28,6 +29,14 @@ class TeacherView:
     margin: Tensor
     landmarks: Tensor
     pyramid: list[Tensor]
+
+
+def check_runtime(kind: TeacherKind, device: torch.device) -> None:
+    """Raise ConfigError where a teacher on ``device`` cannot run as MachineConfig.teacher ``kind`` says."""
+    if kind == "onnxruntime" and device.type != "cpu":
+        raise ConfigError(
+            f"machine.teacher onnxruntime does not go with --device {device}", "use --set machine.teacher=auto"
+        )
 
 
 class Teacher:

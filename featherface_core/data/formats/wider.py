@@ -91,7 +91,7 @@ def _count(path: Path, lines: list[tuple[int, str]], at: int) -> int:
     if at + 1 == len(lines):
         raise DataError(f"{path}:{number}: the file ends after the name {name[:60]!r}", "copy or download it again")
     number, text = lines[at + 1]
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:  # int() refuses thousands of digits
         raise DataError(
             f"{path}:{number}: {text[:60]!r} is not the count of faces of {name[:60]!r}",
             "a line with the count follows the name of each picture",

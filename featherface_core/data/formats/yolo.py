@@ -66,7 +66,7 @@ def read(folder: Path, part: str = "") -> AnnotationSet:
         problems += odd
         classes |= found
         annotations.append(Annotation(path, name, faces))
-    for stem in texts.keys() - pictures.keys():
+    for stem in sorted(texts.keys() - pictures.keys()):
         what = f"no picture {images / stem} with a known ending; its label is left out"
         problems.append(Problem("missing-picture", "error", str(texts[stem]), what))
     if not pictures.keys() & texts.keys():

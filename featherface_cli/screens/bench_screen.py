@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, giga, heading, stdout, table
+from featherface_cli.screens.console import facts, giga, heading, stdout, table
 from featherface_core.bench.report import BenchReport, CandidateReport
 from featherface_core.errors import counted
 

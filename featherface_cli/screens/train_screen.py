@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, giga, stdout, table
-from featherface_cli.training_display import clock, number
+from featherface_cli.screens.console import clock, facts, giga, number, stdout, table
 from featherface_core.training.report import DistillReport, NetworkRow, TrainReport
 
 
@@ -60,7 +59,7 @@ def _show_networks(title: str, networks: Sequence[NetworkRow]) -> None:
 
 
 def _points(difference: float) -> Text:
-    return Text(f"{100 * difference:+.2f} points of AP", style="green" if difference >= 0 else "yellow")
+    return Text(f"{100 * difference:+.2f} percentage points of AP", style="green" if difference >= 0 else "yellow")
 
 
 def _end(command: str, run: str, network: NetworkRow, finished: bool, stopped: str) -> list[tuple[str, str | Text]]:

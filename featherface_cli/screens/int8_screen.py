@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from featherface_cli.render import facts, heading, stdout, table
+from featherface_cli.screens.console import facts, heading, stdout, table
 from featherface_core.bench.rounds import BUSY
 from featherface_core.errors import counted
 from featherface_core.int8.report import Form, Int8Report
@@ -101,8 +101,8 @@ def _fall(report: Int8Report) -> Text:
         return Text("not measured; --val names labelled pictures to measure it on", style="yellow")
     if report.drop is None:
         return Text("unknown: no face of --val counts", style="yellow")
-    said = f"falls by {report.drop:.4f} at most" if report.drop > 0 else "does not fall"
-    return Text(f"{said}; {report.max_drop:g} is allowed")
+    said = f"falls by {100 * report.drop:.2f} percentage points at most" if report.drop > 0 else "does not fall"
+    return Text(f"{said}; {100 * report.max_drop:g} may be lost")
 
 
 def _ap(value: float | None) -> str:

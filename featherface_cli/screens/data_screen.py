@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from featherface_cli.render import VERDICT_STYLES, facts, stdout, table
+from featherface_cli.screens.console import VERDICT_STYLES, facts, stdout, table
 from featherface_core.data.report import (
     Bin,
     DataCheckReport,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from featherface_cli.render import facts, stdout, table
+from featherface_cli.screens.console import facts, stdout, table
 from featherface_core.errors import counted
 from featherface_core.evaluation.compare import Comparison, Gain, Gate, Grouped, Spread
 from featherface_core.evaluation.matching import by_group
@@ -109,7 +109,7 @@ def show_gate(gate: Gate) -> None:
         )
     stdout.print(made)
     what = "no figure fell" if gate.passed else "a figure fell"
-    said = f"{what} by more than {gate.max_drop:g} points of AP"
+    said = f"{what} by more than {gate.max_drop:g} percentage points of AP"
     stdout.print(Text(said, style="green" if gate.passed else "bold red"))
 
 
