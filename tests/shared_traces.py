@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 import torch
-from filelock import FileLock
+from filelock import FileLock  # torch needs it, too
 from torch import nn
 
 Trace = Callable[[nn.Module, int, tuple[int, int] | None, Sequence[str], str], onnx.ModelProto]

@@ -19,7 +19,7 @@ def test_doctor(run: Run, tmp_path: Path) -> None:
     assert json.loads(run("doctor", "--only", "python", "--json").out)["counts"]["ok"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("imports_well")
 def test_doctor_fails_and_is_strict(run: Run, weights: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.pth").touch()
     ran = run("doctor", "--only", "weights", "--weights", "empty.pth")
