@@ -270,6 +270,7 @@ def test_a_second_look_that_cannot_be(
     assert not (tmp_path / "detections").exists()
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_who_placed_landmarks_and_goes_on_with_that(run: Run, tmp_path: Path) -> None:
     asked = ("eval", "--data", "synthetic:12")
     assert run(*asked, "--out", "first", "--quiet").code == 0
