@@ -75,6 +75,15 @@ def _one_trace_of_each_network(tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_threads() -> Iterator[None]:
+    """What a test does to torch's number of threads ends with it: sums of other threads round otherwise."""
+    yield
+    torch, threads = sys.modules.get("torch"), int(os.environ["OMP_NUM_THREADS"])
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The folder of golden numbers, or a skip."""
