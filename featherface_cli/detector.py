@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherface_core.config import SAME, UNTRAINED, ModelConfig
+from featherface_core.config import SAME, UNTRAINED, ModelConfig, with_values
 from featherface_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def open_detector(
     from featherface_core.evaluation.report import Subject
 
     if onnx is not None:
-        from featherface_core.config import with_values
         from featherface_core.models.budget import count_parameters
 
         if weights or model:

@@ -11,6 +11,11 @@ from typing import Any
 from featherface_core.errors import ConfigError
 from featherface_core.files import replacing
 
+INK, MUTED, GRID, FIRST, OTHER = "#1b1f24", "#57606a", "#dde1e6", "#d55e00", "#0072b2"  # Okabe-Ito
+WIDTH, ROW, TOP, AXIS, LINE = 8.0, 0.42, 0.25, 0.55, 0.17  # inches
+NAMES, GAP = 3.0, 0.15  # inches at most for the names, and between the axis and the figures
+DPI = 150  # of a PNG
+
 
 @contextmanager
 def settings() -> Iterator[None]:
@@ -89,12 +94,6 @@ def _start(text: str, width: float, size: float, bold: bool) -> int:
 def _most(high: int, fits: Callable[[int], bool]) -> int:
     """The largest number from 0 to ``high`` that fits, where every smaller one does too."""
     return bisect_left(range(1, high + 1), True, key=lambda n: not fits(n))
-
-
-INK, MUTED, GRID, FIRST, OTHER = "#1b1f24", "#57606a", "#dde1e6", "#d55e00", "#0072b2"  # Okabe-Ito
-WIDTH, ROW, TOP, AXIS, LINE = 8.0, 0.42, 0.25, 0.55, 0.17  # inches
-NAMES, GAP = 3.0, 0.15  # inches at most for the names, and between the axis and the figures
-DPI = 150  # of a PNG
 
 
 @dataclass(frozen=True)

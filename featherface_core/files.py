@@ -10,6 +10,9 @@ from pathlib import Path
 from featherface_core.config import load_yaml
 from featherface_core.errors import ConfigError, DataError, FeatherFaceError
 
+RUNS = Path("runs")
+CONFIG = "config.yaml"
+
 
 @contextmanager
 def replacing(path: Path, error: type[FeatherFaceError] = DataError) -> Iterator[Path]:
@@ -58,10 +61,6 @@ def make_folder(path: Path, error: type[FeatherFaceError] = DataError) -> Path:
             "choose a folder that you may write to",
         ) from problem
     return path
-
-
-RUNS = Path("runs")
-CONFIG = "config.yaml"
 
 
 def fresh_folder(path: Path, force: bool, keys: set[str]) -> Path:

@@ -23,6 +23,9 @@ from featherface_core.machine import machine_facts
 from featherface_core.models.variants import DEFAULT, SHIPPED, VARIANTS
 from featherface_core.pictures import PORTRAIT, Picture, read_picture
 
+UNEVEN = 1.5  # p95 over the median above which figures are doubtful
+RUNTIMES = ("onnxruntime", "openvino", "torch")
+
 
 def sources_of(
     named: Sequence[tuple[str, str | Path]], export: bool | None = None, profile: bool = False
@@ -81,10 +84,6 @@ def export_into(folder: Path, source: Source, config: BenchConfig) -> Source:
     path = folder / f"{len(list(folder.iterdir()))}.onnx"
     path.write_bytes(graph.SerializeToString())
     return replace(source, onnx=str(path))
-
-
-UNEVEN = 1.5  # p95 over the median above which figures are doubtful
-RUNTIMES = ("onnxruntime", "openvino", "torch")
 
 
 def bench(

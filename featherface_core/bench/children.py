@@ -19,6 +19,9 @@ from featherface_core.bench.rounds import WARM_UP, Rounds
 from featherface_core.errors import FeatherFaceError, first_line
 
 PATIENCE = 300.0  # seconds: loading torch from a cold network disk, and a network of seconds a run
+# what the libraries behind NumPy read their number of threads from, when they are loaded
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+STARTS = 3
 
 
 class ChildFailedError(Exception):
@@ -92,10 +95,6 @@ def measure_alone(source: Source, setting: Setting, picture: Path) -> Alone:
     return Alone(said["cpu_seconds"], said["peak_bytes"])
 
 
-# what the libraries behind NumPy read their number of threads from, when they are loaded
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
 def measure_limit(threads: int) -> Limit | None:
     """The matrix product and the copy of this machine with ``threads`` threads; None where they cannot be measured."""
     try:
@@ -103,9 +102,6 @@ def measure_limit(threads: int) -> Limit | None:
     except ChildFailedError:
         return None
     return Limit(threads, said["macs_per_second"], said["bytes_per_second"])
-
-
-STARTS = 3
 
 
 def measure_rounds(

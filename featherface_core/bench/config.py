@@ -9,6 +9,7 @@ from featherface_core.config import check_range, check_size
 from featherface_core.errors import ConfigError
 
 SIZE = 640  # pixels, where neither the user nor the file gives a size
+Runtime = Literal["torch", "onnxruntime", "openvino"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,6 @@ def parse_counts(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"{name} {text!r} is not a number or a list of them", "write 1 or 1,2,4") from None
-
-
-Runtime = Literal["torch", "onnxruntime", "openvino"]
 
 
 class DoesNotFit(ConfigError):  # noqa: N818 (it is a ConfigError, and reads as what it says)

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from featherface_core.bench.report import Latency, Ratio
 
 Doubles = NDArray[np.float64]
+WARM_UP = 3
+BUSY = 0.9  # processor seconds in a second of the rounds: below this, other programs used the core too
+Clock = Callable[[], float]
 
 
 def latency(seconds: Doubles) -> Latency:
@@ -34,11 +37,6 @@ def ratio(seconds: Doubles, first: Doubles) -> Ratio:
 def _percentiles(values: Doubles) -> tuple[float, float, float]:
     p5, median, p95 = (float(each) for each in np.percentile(values, (5, 50, 95)))
     return p5, median, p95
-
-
-WARM_UP = 3
-BUSY = 0.9  # processor seconds in a second of the rounds: below this, other programs used the core too
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)

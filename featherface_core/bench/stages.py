@@ -20,6 +20,7 @@ from featherface_core.events import Listener, Progress
 from featherface_core.pictures import Picture, prepare, read_picture
 
 RUNS, WARM_UP = 10, 2  # rounds at most; the stages need no finer figures
+MOST_RUNS = 10  # rounds at most, of each setting
 
 
 @dataclass
@@ -69,9 +70,6 @@ def measure_stages(
     if ours:
         interleave([pipeline.run for pipeline in ours], min(runs, RUNS), WARM_UP, on_round)
     return [None if pipeline is None else pipeline.stages(WARM_UP) for pipeline in pipelines]
-
-
-MOST_RUNS = 10  # rounds at most, of each setting
 
 
 def measure_throughput(

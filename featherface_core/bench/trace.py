@@ -14,6 +14,16 @@ from featherface_core.bench.report import NodeTime
 from featherface_core.detect.onnx_session import import_onnxruntime, open_session, session_options
 
 KINDS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8")
+CONTAINERS = ("If", "Loop", "Scan")  # their bodies' nodes are recorded too
+_END = "_kernel_time"
+Shape = tuple[int, ...]
+# which input holds the kernel (output channels, input channels of a group, ...)
+KERNELS = {"Conv": 1, "FusedConv": 1, "DeformConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+PRODUCTS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "FusedMatMul": (0, 1), "QLinearMatMul": (0, 3)}
+LINEAR = ("Gemm", "FusedGemm", "QGemm")
+UNKNOWN = ("Einsum", "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention", "MatMulNBits")  # multiply, not counted
+# pass on the same memory, or read only a shape
+FREE = ("Shape", "Size", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Constant")
 
 
 def count_floats(path: Path) -> int | None:
@@ -30,11 +40,6 @@ def count_floats(path: Path) -> int | None:
         return None
     total: int = sum(prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in kinds)
     return total
-
-
-CONTAINERS = ("If", "Loop", "Scan")  # their bodies' nodes are recorded too
-_END = "_kernel_time"
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -115,15 +120,6 @@ def node_times(nodes: Sequence[Node] | None, runs: int) -> tuple[NodeTime, ...]:
 def _shapes(listed: Sequence[Mapping[str, Sequence[int]]]) -> tuple[Shape, ...]:
     """From [{"float": [1, 3, 640, 640]}, ...]."""
     return tuple(tuple(shape) for entry in listed for shape in entry.values())
-
-
-# which input holds the kernel (output channels, input channels of a group, ...)
-KERNELS = {"Conv": 1, "FusedConv": 1, "DeformConv": 1, "ConvInteger": 1, "QLinearConv": 3}
-PRODUCTS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "FusedMatMul": (0, 1), "QLinearMatMul": (0, 3)}
-LINEAR = ("Gemm", "FusedGemm", "QGemm")
-UNKNOWN = ("Einsum", "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention", "MatMulNBits")  # multiply, not counted
-# pass on the same memory, or read only a shape
-FREE = ("Shape", "Size", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Constant")
 
 
 def macs(nodes: Sequence[Node]) -> int | None:

@@ -44,6 +44,10 @@ FIXES = {
     "several-classes": "name the class of faces face, or remove the other classes, if not all of them are faces",
 }
 _UNKNOWN = (np.nan, np.nan)
+MIRRORED = (
+    -0.25
+)  # of a frontal face in the right order the value is about 1, of a profile about 0, of a mirrored one -1
+FAR = 0.5  # of the box's side
 
 
 def check_data(path: str | Path, on_event: Listener = ignore, pictures: bool = True) -> DataCheckReport:
@@ -211,12 +215,6 @@ def _digest(path: Path, known: dict[Path, bytes]) -> bytes:
         except OSError:
             known[path] = str(path).encode("utf-8", "surrogateescape")  # like no other
     return known[path]
-
-
-MIRRORED = (
-    -0.25
-)  # of a frontal face in the right order the value is about 1, of a profile about 0, of a mirrored one -1
-FAR = 0.5  # of the box's side
 
 
 def mirrored(faces: Faces) -> NDArray[np.bool_]:

@@ -29,6 +29,12 @@ from featherface_core.events import Note, RunListener, ignore
 from featherface_core.pictures import read_picture
 
 VAL_NAMES = ("val", "valid", "validation")
+SYNTHETIC_PICTURES = 4_000
+SYNTHETIC_HELD_OUT = 300
+SYNTHETIC_SIDE = 128  # pixels: small enough to learn from in minutes on two CPU cores
+HELD_OUT_SEED = 1_000_003  # of the drawn pictures that are validated on; no training set has it
+HELD_OUT_SHARE = 10  # one picture in so many is held out where nothing else is
+DataNames = str | Sequence[str]  # one data set, or several that are joined
 
 
 class FilePictures:
@@ -235,14 +241,6 @@ def set_names(places: Sequence[PurePath]) -> list[str]:
             depth += 1
         names.append(str(PurePath(*mine.parts[-depth:])))
     return names
-
-
-SYNTHETIC_PICTURES = 4_000
-SYNTHETIC_HELD_OUT = 300
-SYNTHETIC_SIDE = 128  # pixels: small enough to learn from in minutes on two CPU cores
-HELD_OUT_SEED = 1_000_003  # of the drawn pictures that are validated on; no training set has it
-HELD_OUT_SHARE = 10  # one picture in so many is held out where nothing else is
-DataNames = str | Sequence[str]  # one data set, or several that are joined
 
 
 def open_data(

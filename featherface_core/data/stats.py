@@ -14,11 +14,15 @@ from featherface_core.data.annotation import Annotation, AnnotationSet, Faces, P
 from featherface_core.data.report import Bin, DataStatsReport, SeenReport, SetStats, SetSummary
 from featherface_core.data.sets import is_synthetic, open_one, set_names, sets_of
 from featherface_core.events import Listener, Progress, ignore
+from featherface_core.pictures import write_picture
 
 OCTAVES = (0.0, 8, 16, 32, 64, 128, 256, 512)  # pixels
 HALF_OCTAVES = (0.0, *(2.0 ** (i / 2) for i in range(2, 21)))  # 2 to 1024 pixels
 PER_PICTURE = (0.0, 1, 2, 3, 5, 9, 17, 33, 65, 129, 257)
 PERCENTILES = (5, 25, 50, 75, 95)
+WIDTH, PANEL_HEIGHT, TOP = 1280, 400, 64  # pixels
+_FINE = 2  # drawn this much larger and averaged down, for smooth letters
+_PAPER, _INK, _GREY, _GRID, _BAR = (255, 255, 255), (45, 40, 35), (125, 120, 115), (230, 228, 225), (176, 118, 58)
 
 
 def data_stats(
@@ -82,16 +86,8 @@ def bins(values: NDArray[np.float64], edges: tuple[float, ...]) -> tuple[Bin, ..
 
 def with_drawing(report: DataStatsReport, path: Path) -> DataStatsReport:
     """Draw the histograms into ``path`` and note it in the report. Raises DataError."""
-    from featherface_core.data.stats import draw_stats
-    from featherface_core.pictures import write_picture
-
     write_picture(path, draw_stats(report))
     return replace(report, drawn=str(path))
-
-
-WIDTH, PANEL_HEIGHT, TOP = 1280, 400, 64  # pixels
-_FINE = 2  # drawn this much larger and averaged down, for smooth letters
-_PAPER, _INK, _GREY, _GRID, _BAR = (255, 255, 255), (45, 40, 35), (125, 120, 115), (230, 228, 225), (176, 118, 58)
 
 
 @dataclass(frozen=True)

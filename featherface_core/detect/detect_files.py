@@ -20,9 +20,8 @@ from featherface_core.pictures import Picture, draw, write_picture
 from featherface_core.results import SCHEMA, Detections, DetectReport, Floats, PictureResult
 
 LOOKAHEAD = 4  # batches of frames read before one runs, so that pictures of equal shape are batched
-MOST_WAITING = (
-    256 * 2**20
-)  # bytes of pictures, as read and prepared, that may wait: huge ones run alone whatever the batch
+# bytes of pictures, as read and prepared, that may wait: huge ones run alone whatever the batch
+MOST_WAITING = 256 * 2**20
 
 # a frame, its prepared pixels (None where it is broken) and their scales
 _Waiting = tuple[Frame, Floats | None, tuple[float, float]]

@@ -11,6 +11,15 @@ from featherface_core.machine import how_to_install
 from featherface_core.results import Finding
 
 EXAMPLES = 2  # of a kind of problem; `featherface data check` shows more
+PARAMETERS = {  # counted in the published networks
+    "v1": 487_263,
+    "v1-original": 592_371,
+    "v1-24": 321_041,
+    "v1-56": 489_015,
+    "v2": 256_156,
+}
+FEW = 10  # faces; the portrait shows one, and an untrained network "finds" hundreds
+SIZES = ((64, 64), (97, 65))  # pixels; an odd one is where padding goes wrong
 
 
 def data(options: DoctorOptions) -> Finding | list[Finding]:
@@ -33,15 +42,6 @@ def data(options: DoctorOptions) -> Finding | list[Finding]:
     return findings
 
 
-PARAMETERS = {  # counted in the published networks
-    "v1": 487_263,
-    "v1-original": 592_371,
-    "v1-24": 321_041,
-    "v1-56": 489_015,
-    "v2": 256_156,
-}
-
-
 def variant(name: str, options: DoctorOptions) -> Finding:
     """Build one variant and count its parameters."""
     from featherface_core.models.variants import build_model
@@ -61,9 +61,6 @@ def variant(name: str, options: DoctorOptions) -> Finding:
             f"undo the change, or install again, {how_to_install(options='--force-reinstall --no-deps')}",
         )
     return Finding("models", name, "ok", f"{count:,} parameters")
-
-
-FEW = 10  # faces; the portrait shows one, and an untrained network "finds" hundreds
 
 
 def shipped(options: DoctorOptions) -> list[Finding]:
@@ -109,9 +106,6 @@ def _portrait(faces: int) -> Finding:
         return Finding("weights", "weights", "ok", found)
     fix = "these weights look untrained: train them further, or name another file"
     return Finding("weights", "weights", "warn", found, fix)
-
-
-SIZES = ((64, 64), (97, 65))  # pixels; an odd one is where padding goes wrong
 
 
 def export(options: DoctorOptions) -> Finding:

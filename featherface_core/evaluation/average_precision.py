@@ -14,6 +14,10 @@ from featherface_core.results import Detections, Floats
 
 THRESHOLDS = 1_000
 IOU = 0.5
+IOUS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+LARGEST = 1e5**2  # square pixels: where COCO's "all sizes" end
+EVERY_IOU = (1 << len(IOUS)) - 1  # a set of IoUs is a number: bit k stands for IOUS[k]
 
 
 @dataclass(frozen=True)
@@ -137,13 +141,6 @@ def judge_picture(
         on_ignored = iou(boxes, truth.boxes[truth.ignored]).max(1) >= overlap
         verdicts[on_ignored & ~fits] = NEITHER
     return verdicts, owners
-
-
-IOUS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0, 1, 101)
-LARGEST = 1e5**2  # square pixels: where COCO's "all sizes" end
-
-EVERY_IOU = (1 << len(IOUS)) - 1  # a set of IoUs is a number: bit k stands for IOUS[k]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,16 @@ from featherface_core.charts import Row, draw_rows
 from featherface_core.errors import ConfigError
 from featherface_core.evaluation.report import COMPARED, EvalReport, Measured, read_report
 
+TITLES = {"mean": "mean of Easy, Medium and Hard AP", "ap": "AP at IoU 0.5 to 0.95", "ap50": "AP at IoU 0.5"}
+WORDS = {
+    "names": "pictures and faces",
+    "method": "method",
+    "resize": "resize rule",
+    "canvas": "padding",
+    "top_k": "top-k",
+}
+ROUNDING = 1e-9  # percentage points: a drop of exactly the limit passes
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -100,9 +110,6 @@ def _gain(base: Spread, other: Spread) -> Gain:
     return Gain((other.mean - base.mean) * 100, above, len(other.values) * len(base.values))
 
 
-TITLES = {"mean": "mean of Easy, Medium and Hard AP", "ap": "AP at IoU 0.5 to 0.95", "ap50": "AP at IoU 0.5"}
-
-
 def draw_groups(grouped: Grouped, path: Path) -> None:
     """Write a PNG or SVG, by the name's ending. Raises as ``draw_rows``."""
     rows = []
@@ -119,17 +126,6 @@ def _marks(spread: Spread) -> Callable[[Any, int, str], None]:
         axes.plot([spread.mean] * 2, [y - 0.3, y + 0.3], color=colour, linewidth=2)
 
     return draw
-
-
-WORDS = {
-    "names": "pictures and faces",
-    "method": "method",
-    "resize": "resize rule",
-    "canvas": "padding",
-    "top_k": "top-k",
-}
-
-ROUNDING = 1e-9  # percentage points: a drop of exactly the limit passes
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,13 @@ VGA = 640  # the long side of published VGA figures (SCRFD, https://arxiv.org/ab
 PYRAMID, SHORT, LONG = (500, 800, 1100, 1400, 1700), 800, 1200
 
 AS_PUBLISHED = PostprocessConfig(0.02, 0.4, 0)
+TASK = "eval"
+KEYS = {"task", "evaluation"}
+PATHS = ("data", "ground_truth", "predictions", "weights", "onnx", "model", "landmarks_by")
+_WORDS = {"landmarks_by": SAME}  # values of PATHS that are not paths
+MAX_DROP = 0.5  # percentage points of AP
+MACHINE = ("batch", "device", "threads")  # of EvalConfig: what a resumed evaluation may be given anew
+OF_A_DETECTOR = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "landmarks_by", *MACHINE)
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,6 @@ def parse_resize(text: str) -> str:
     return f"size={int(number[1])}"
 
 
-TASK = "eval"
-KEYS = {"task", "evaluation"}
-PATHS = ("data", "ground_truth", "predictions", "weights", "onnx", "model", "landmarks_by")
-_WORDS = {"landmarks_by": SAME}  # values of PATHS that are not paths
-
-
 @dataclass(frozen=True)
 class EvalConfig:
     """data: pictures or labelled pictures, ``synthetic`` for drawn ones. ground_truth: folder with WIDER FACE's .mat files.
@@ -138,11 +139,6 @@ class EvalConfig:
     def views(self) -> Protocol:
         """The resize rule, flips and thresholds."""
         return Protocol(parse_resize(self.protocol), self.flip, PostprocessConfig(self.score, self.nms, self.top_k))
-
-
-MAX_DROP = 0.5  # percentage points of AP
-MACHINE = ("batch", "device", "threads")  # of EvalConfig: what a resumed evaluation may be given anew
-OF_A_DETECTOR = ("weights", "onnx", "model", "protocol", "flip", "score", "nms", "top_k", "landmarks_by", *MACHINE)
 
 
 def check_together(given: Mapping[str, Any]) -> None:

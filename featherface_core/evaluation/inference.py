@@ -25,6 +25,7 @@ from featherface_core.events import Listener, Progress, ignore
 from featherface_core.results import Detections
 
 Scales = tuple[float, float]
+FILE = "detections.jsonl"
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,6 @@ def _merged(parts: Sequence[Detections], protocol: Protocol) -> Detections:
     )
     kept = boxes.nms(everything.boxes, everything.scores, protocol.post.nms, protocol.post.top_k)
     return Detections(everything.boxes[kept], everything.scores[kept], everything.landmarks[kept])
-
-
-FILE = "detections.jsonl"
 
 
 @dataclass(frozen=True)

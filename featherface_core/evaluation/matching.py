@@ -13,6 +13,17 @@ from featherface_core.evaluation.truth import Doubles, Flags, Found, Indices, Tr
 
 MOST_PAIRS = 1 << 19  # boxes against faces at a time: 4 MiB an array
 RIGHT, WRONG, NEITHER = 1, 0, -1
+CONFIDENT = 0.5  # score from which a detection counts as confident
+SIZES = (8, 16, 32, 64, 128, 256)  # pixels, square root of the area
+SHOWN = 6  # pictures of each kind on the sheet of the worst
+VALUES = {  # as the official annotation numbers them
+    "blur": ("clear", "normal", "heavy"),
+    "occlusion": ("none", "partial", "heavy"),
+    "pose": ("typical", "atypical"),
+    "expression": ("typical", "exaggerated"),
+    "illumination": ("normal", "extreme"),
+}
+LANDMARKS_FROM = 40.0  # pixels: landmarks of smaller faces are not known to a few per cent
 
 
 @dataclass(frozen=True)
@@ -92,19 +103,6 @@ def judge(matches: Matches, counted: Flags, iou: float) -> NDArray[np.int8]:
     _, first = np.unique(matches.face[real], return_index=True)  # the first of a face is its best
     verdicts[real[first]] = RIGHT
     return verdicts
-
-
-CONFIDENT = 0.5  # score from which a detection counts as confident
-SIZES = (8, 16, 32, 64, 128, 256)  # pixels, square root of the area
-SHOWN = 6  # pictures of each kind on the sheet of the worst
-VALUES = {  # as the official annotation numbers them
-    "blur": ("clear", "normal", "heavy"),
-    "occlusion": ("none", "partial", "heavy"),
-    "pose": ("typical", "atypical"),
-    "expression": ("typical", "exaggerated"),
-    "illumination": ("normal", "extreme"),
-}
-LANDMARKS_FROM = 40.0  # pixels: landmarks of smaller faces are not known to a few per cent
 
 
 @dataclass(frozen=True)

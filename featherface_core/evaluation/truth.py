@@ -19,6 +19,10 @@ from featherface_core.evaluation.report import WIDER_SETTINGS
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+FACES = "wider_face_val.mat"
+WHERE_FROM = (
+    "use the four files of the official evaluation tools, wider_face_val.mat and wider_{easy,medium,hard}_val.mat"
+)
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,6 @@ def truth_of(names: Sequence[str], faces: Sequence[Faces], attributes: Sequence[
         {"all": ~ignored},
         {name: np.concatenate([a[name] for a in attributes]).astype(np.int64) for name in sorted(shared)},
     )
-
-
-FACES = "wider_face_val.mat"
-WHERE_FROM = (
-    "use the four files of the official evaluation tools, wider_face_val.mat and wider_{easy,medium,hard}_val.mat"
-)
 
 
 def find_ground_truth(folder: Path) -> Path | None:

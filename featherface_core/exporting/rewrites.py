@@ -15,6 +15,12 @@ from featherface_core.models.deform import TAPS, DeformConv2d, deform_conv2d_nod
 from featherface_core.models.featherface import FeatherFace
 from featherface_core.models.heads import LevelHead
 
+# of the input's channels: below this, sampling nine maps of O channels is faster than nine taps of C, computing them included
+FEWER = 0.75
+BLOCK = 8  # channels that the narrowest blocked kernels take at once
+VALUES = (4, 2, 10)  # box, scores, landmarks of an anchor
+Rewrite = Callable[[FeatherFace], None]
+
 
 def fold_batch_norms(model: FeatherFace) -> None:
     """No BatchNorm is left: each is multiplied into its convolution, in float64."""
@@ -42,10 +48,6 @@ def decompose_deformables(model: FeatherFace) -> None:
     for module in model.modules():
         if isinstance(module, DeformConv2d):
             module.opaque = False
-
-
-# of the input's channels: below this, sampling nine maps of O channels is faster than nine taps of C, computing them included
-FEWER = 0.75
 
 
 def join_deformables(model: FeatherFace) -> None:
@@ -154,9 +156,6 @@ def _one_convolution(convs: list[nn.Conv2d]) -> nn.Conv2d:
     return joined
 
 
-BLOCK = 8  # channels that the narrowest blocked kernels take at once
-
-
 def join_groups(model: FeatherFace) -> None:
     """Grouped convolutions of fewer than BLOCK channels a group become dense, with zeros between groups; depthwise ones stay."""
     for parent in list(model.modules()):
@@ -188,9 +187,6 @@ def _dense(conv: nn.Conv2d) -> nn.Conv2d:
         assert dense.bias is not None
         dense.bias.copy_(conv.bias)
     return dense
-
-
-VALUES = (4, 2, 10)  # box, scores, landmarks of an anchor
 
 
 def join_heads(model: FeatherFace) -> None:
@@ -280,8 +276,6 @@ def absorb_shuffles(model: FeatherFace) -> None:
             conv.weight = nn.Parameter(weight, requires_grad=False)
         shuffle.groups = 1
 
-
-Rewrite = Callable[[FeatherFace], None]
 
 # each changes a network in place; in this order, since shuffles go into convolutions without groups, or into single heads
 REWRITES: dict[str, Rewrite] = {

@@ -25,6 +25,9 @@ AROUND = 0.1  # how far from the wanted IoU a clear one is searched for
 
 Faces = tuple[Floats, Floats, Floats]
 Finder = Callable[[int, PostprocessConfig], Faces]  # the faces of the batch's picture of this number
+BOX_TOLERANCE = 0.1  # pixels
+SLACK = 4.0  # times the rounding error of float32 PyTorch
+WIDTHS = (4, 2, 10)
 
 
 def separately(outputs: Faces, height: int, width: int) -> Finder:
@@ -100,11 +103,6 @@ def _clear_iou(face_boxes: Floats, near: float) -> float:
 
 def _largest(values: Floats, expected: Floats) -> float:
     return float(np.abs(values - expected).max(initial=0))
-
-
-BOX_TOLERANCE = 0.1  # pixels
-SLACK = 4.0  # times the rounding error of float32 PyTorch
-WIDTHS = (4, 2, 10)
 
 
 def verify(path: Path, model: FeatherFace, config: ExportConfig, network: Path) -> Iterator[SizeCheck]:

@@ -25,6 +25,8 @@ from featherface_core.pictures import PORTRAIT
 from featherface_core.results import Detections, Floats
 
 SAME_FACE = 0.5  # IoU of two boxes
+Figures = dict[str, float | None]
+NAMES = ("float32", "float16", "int8")
 
 
 def compare_faces(first: Detector, second: Detector, inputs: Sequence[Floats]) -> Agreement:
@@ -55,9 +57,6 @@ def _pairs(ours: Detections, theirs: Detections) -> list[tuple[int, int, float]]
     nearest, back = overlaps.argmax(1), overlaps.argmax(0)
     pairs = [(i, int(j), float(overlaps[i, j])) for i, j in enumerate(nearest) if back[j] == i]
     return [pair for pair in pairs if pair[2] >= SAME_FACE]
-
-
-Figures = dict[str, float | None]
 
 
 class HeldOut:
@@ -101,9 +100,6 @@ def _check_apart(task: Task, val: str, calibration: Sequence[Path]) -> None:
             f"--val {val} holds {len(both):,} of the calibration pictures, such as {both[0]}",
             "name pictures that calibration does not see",
         )
-
-
-NAMES = ("float32", "float16", "int8")
 
 
 def timed_size(detector: Detector) -> tuple[int, int]:

@@ -37,6 +37,11 @@ PARTS = (
     (r"heads\.", "heads"),
 )
 OTHER = "other"
+PICTURES = 12  # of the calibration pictures, each of which every group runs on
+ANCHORS = 100  # of a picture, those of the best scores; the others find nothing in either form
+# a group that alone moves scores by so much, or boxes to an IoU of 1 less so much, stays in float32
+LIMIT = 0.02
+Outputs = tuple[Floats, Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -159,14 +164,6 @@ def _compact(graph: onnx.ModelProto, known: set[str]) -> None:
             node.ClearField("name")
         node.output[:] = [new.get(name, name) for name in node.output]
         node.input[:] = [new.get(name, name) for name in node.input]
-
-
-PICTURES = 12  # of the calibration pictures, each of which every group runs on
-ANCHORS = 100  # of a picture, those of the best scores; the others find nothing in either form
-# a group that alone moves scores by so much, or boxes to an IoU of 1 less so much, stays in float32
-LIMIT = 0.02
-
-Outputs = tuple[Floats, Floats, Floats]
 
 
 def measure_groups(

@@ -20,6 +20,9 @@ VARIANTS: dict[str, ModelConfig] = {
     "v1-56": ModelConfig("v1-56", 56, 2, "bifpn", _NONE, _NONE, "deformable", "groups-half"),
     "v2": ModelConfig("v2", 32, 2, "bifpn-light", _SHARED, _SHARED, "grouped", "light"),
 }
+SHIPPED = ("v1", "v2")
+DEFAULT = "v2"  # the variant used where none is named
+_FOLDER = Path(__file__).parents[1] / "weights"
 
 
 def resolve_model(name: str, overrides: dict[str, Any] | None = None) -> ModelConfig:
@@ -61,11 +64,6 @@ def build_model(config: ModelConfig | str = "v1", *, seed: int | None = None, de
         if seed is not None:
             torch.manual_seed(seed)
         return FeatherFace(config).eval()
-
-
-SHIPPED = ("v1", "v2")
-DEFAULT = "v2"  # the variant used where none is named
-_FOLDER = Path(__file__).parents[1] / "weights"
 
 
 def shipped_weights(config: ModelConfig) -> Path | None:

@@ -29,7 +29,7 @@ from featherface_core.models.variants import build_model, resolve_model
 from featherface_core.recipe import Recipe
 from featherface_core.training.device import Format, choose_format, keep_memory, use_tensor_cores
 from featherface_core.training.loader import CachedPictures
-from featherface_core.training.loop import Best, Engine, Outcome
+from featherface_core.training.loop import Engine, Outcome
 from featherface_core.training.order import Order
 from featherface_core.training.picture_store import PictureStore, StoreError
 from featherface_core.training.preview import save_samples
@@ -38,7 +38,7 @@ from featherface_core.training.report import DistillReport, NetworkRow, TrainRep
 from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.score_calibration import calibrate_file
 from featherface_core.training.task import LabelsTask, Task
-from featherface_core.training.validation import describe, validate
+from featherface_core.training.validation import Best, describe, validate
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,8 @@ def open_run(
     listen: RunListener = on_event if processes.first else _quiet
     config = _checked_model(recipe, processes, where)
     source, validated = open_data(data, held_out, listen)
-    order = Order.of(
-        recipe, set_sizes(source), processes.rank, processes.world
-    )  # refuses weights that do not fit the sets
+    # refuses weights that do not fit the sets
+    order = Order.of(recipe, set_sizes(source), processes.rank, processes.world)
     if recipe.machine.threads:
         torch.set_num_threads(recipe.machine.threads)
     use_tensor_cores(device)

@@ -24,6 +24,10 @@ WORTH = 20_000 * 320**2  # pixels that a run shows: with fewer a measurement is 
 PIXELS = 8 * 320**2  # that a measured step shows
 ROUNDS = 3  # steps in each format, in turns, after one to warm up
 FASTER = 0.95  # share of float32's time from which on bfloat16 is taken
+# of glibc's malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+MOST = 2**31 - 1
+PAD = 64 * 2**20  # bytes by which the heap grows
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,6 @@ def use_tensor_cores(device: torch.device) -> None:
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
-
-
-# of glibc's malloc.h
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-MOST = 2**31 - 1
-PAD = 64 * 2**20  # bytes by which the heap grows
 
 
 def keep_memory() -> None:

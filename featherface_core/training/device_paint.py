@@ -15,6 +15,11 @@ from featherface_core.training import paint_jobs as columns
 from featherface_core.training.paint_jobs import TILE, Group, Jobs, jobs_of, table_of
 from featherface_core.training.picture_store import PictureStore
 
+TWO = 0x00FF00FF  # every other byte
+HALF = 0x00800080  # one half, of weights that add up to 256, in both
+CHUNK = {"cpu": 2**18}  # pixels read at a time by each row, so that what is between stays in the cache
+LARGE_CHUNK = 2**24  # on other devices
+
 
 def coloured(packed: Tensor, changes: Tensor, turned: bool) -> Tensor:
     """Pixels (n, H, W), int32 of bytes blue, green, red, 0, changed by ``changes`` (n, 4): brightness, contrast, saturation, hue.
@@ -52,12 +57,6 @@ def _turned(levels: list[Tensor], more: Tensor, turn: Tensor) -> list[Tensor]:
     # how much of the strongest channel each has, by sixths of the circle
     shares = ((sector - 4).abs_().neg_().add_(2), (sector - 2).abs_().neg_().add_(2), (sector - 3).abs_().sub_(1))
     return [share.clamp_(0, 1).mul_(strong).add_(least).floor_() for share in shares]
-
-
-TWO = 0x00FF00FF  # every other byte
-HALF = 0x00800080  # one half, of weights that add up to 256, in both
-CHUNK = {"cpu": 2**18}  # pixels read at a time by each row, so that what is between stays in the cache
-LARGE_CHUNK = 2**24  # on other devices
 
 
 def paint_on_device(plans: Sequence[Plan], store: PictureStore) -> Tensor:

@@ -3,11 +3,11 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,24 +27,12 @@ from featherface_core.training.monitor import GradientHistory, TrainingMonitor
 from featherface_core.training.order import Order
 from featherface_core.training.parameters import freeze, parameter_groups, set_modes
 from featherface_core.training.processes import Processes, StoppedError, asked_to_stop, synchronise_normalisations
-from featherface_core.training.run_folder import MOST_BAD_BATCHES, Curves, RunFolder
+from featherface_core.training.run_folder import MOST_BAD_BATCHES, Curves, RunFolder, Stateful
 from featherface_core.training.schedule import LearningRate
 from featherface_core.training.task import Task
-from featherface_core.training.validation import Validation, validate
+from featherface_core.training.validation import Best, Validation, validate
 
 SECONDS_BETWEEN_EVENTS = 1.0  # of a step: a terminal needs no more
-
-
-class Stateful(Protocol):
-    """Anything that a checkpoint keeps."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that it is made of."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Become what ``state_dict`` gave."""
-        ...
 
 
 @dataclass
@@ -82,43 +70,6 @@ class Taken:
     losses: dict[str, float]
     norm: float
     stopping: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Best:
-    """The validation whose weights are kept. epoch 0: none gave an AP. ap, recall, whole, small: see Validation.
-
-    loss: of the validation, or its landmark term where that alone chooses.
-    """
-
-    epoch: int = 0
-    ap: float = -1.0
-    recall: float = 0.0
-    loss: float = math.inf
-    whole: float | None = None
-    small: float | None = None
-
-    @classmethod
-    def of(cls, epoch: int, validation: Validation, loss: float) -> "Best":
-        """Of the validation after ``epoch``."""
-        v, small = validation, validation.small
-        return cls(
-            epoch=epoch,
-            ap=v.ap,
-            recall=v.recall,
-            loss=loss,
-            whole=v.whole.ap,
-            small=None if small is None else small.ap,
-        )
-
-    @classmethod
-    def read(cls, state: Mapping[str, Any]) -> "Best":
-        """From a checkpoint; the first ones hold [epoch, AP, recall], and the loss beside it."""
-        best = state["best"]
-        if isinstance(best, dict):
-            return cls(**best)
-        epoch, ap, recall = best
-        return cls(epoch=epoch, ap=ap, recall=recall, loss=state["best_loss"])
 
 
 @dataclass(frozen=True)

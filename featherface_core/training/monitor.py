@@ -16,6 +16,27 @@ from featherface_core.recipe import MOST_EPOCHS
 from featherface_core.training.run_folder import append_record, line_of, metrics_path, read_metrics, write_records
 
 MOST_KEPT = 1024
+HIGH_NORM = 10.0
+LOW_NORM = 1e-6
+HIGH_LOSS = 100.0
+HealthKind = Literal[
+    "non-finite-loss",
+    "non-finite-gradient",
+    "exploding-gradient",
+    "vanishing-gradient",
+    "high-loss",
+    "non-finite-metric",
+]
+FIXES: dict[HealthKind, str] = {
+    "non-finite-loss": "lower --lr or lengthen --warmup-epochs, and look for bad boxes: featherface data check DIR",
+    "non-finite-gradient": "set --gradient-clip-norm 1.0 and lower --lr",
+    "exploding-gradient": "set --gradient-clip-norm 1.0; where it is set, lower --lr or raise --batch-size",
+    "vanishing-gradient": "raise --lr, or start from trained weights with --init; with a teacher, lower --alpha",
+    "high-loss": "lower --lr or lengthen --warmup-epochs",
+    "non-finite-metric": "lower --lr; a NaN in one validation metric alone may mean that its pictures show no face",
+}
+MOST_NON_FINITE = 3  # steps in a row
+RECENT = 10  # epochs that the ETA goes by: a resumed run may stand on another machine
 
 
 class GradientHistory:
@@ -106,29 +127,6 @@ class GradientHistory:
         self._high = state["high"]
 
 
-HIGH_NORM = 10.0
-LOW_NORM = 1e-6
-HIGH_LOSS = 100.0
-
-HealthKind = Literal[
-    "non-finite-loss",
-    "non-finite-gradient",
-    "exploding-gradient",
-    "vanishing-gradient",
-    "high-loss",
-    "non-finite-metric",
-]
-
-FIXES: dict[HealthKind, str] = {
-    "non-finite-loss": "lower --lr or lengthen --warmup-epochs, and look for bad boxes: featherface data check DIR",
-    "non-finite-gradient": "set --gradient-clip-norm 1.0 and lower --lr",
-    "exploding-gradient": "set --gradient-clip-norm 1.0; where it is set, lower --lr or raise --batch-size",
-    "vanishing-gradient": "raise --lr, or start from trained weights with --init; with a teacher, lower --alpha",
-    "high-loss": "lower --lr or lengthen --warmup-epochs",
-    "non-finite-metric": "lower --lr; a NaN in one validation metric alone may mean that its pictures show no face",
-}
-
-
 @dataclass(frozen=True)
 class Health:
     """A finding about a step or an epoch. found: what and where. fix: the options that mend it.
@@ -170,10 +168,6 @@ def look(loss: float, grad_norm: float | None, where: str) -> tuple[Health, ...]
             finding("vanishing-gradient", f"the gradient norm is {grad_norm:.4g}, under {LOW_NORM:g}, at {where}")
         )
     return tuple(found)
-
-
-MOST_NON_FINITE = 3  # steps in a row
-RECENT = 10  # epochs that the ETA goes by: a resumed run may stand on another machine
 
 
 class TrainingMonitor:

@@ -13,7 +13,7 @@ from featherface_core.data.annotation import Faces, Picture, set_sizes
 from featherface_core.data.contact_sheet import contact_sheet
 from featherface_core.data.report import SeenBin, SeenReport
 from featherface_core.data.sets import DataNames, open_training
-from featherface_core.data.stats import face_sizes
+from featherface_core.data.stats import draw_seen, face_sizes
 from featherface_core.events import Progress, RunListener, ignore
 from featherface_core.models.checkpoint import load_start
 from featherface_core.models.featherface import FeatherFace
@@ -27,6 +27,8 @@ from featherface_core.training.run_folder import RunFolder
 from featherface_core.training.targets import Targets
 
 COLUMNS = 6
+SHOWN = 16
+EDGES = (0.0, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)  # pixels
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,6 @@ def preview(data: DataNames, recipe: Recipe, count: int, out: Path, on_event: Ru
     )
 
 
-SHOWN = 16
-
-
 def training_samples(pictures: TrainingPictures, recipe: Recipe, count: int) -> list[tuple[Picture, Faces]]:
     """The first ``count`` pictures of the recipe's run, varied as the network sees them; fewer where it has fewer."""
     keys = islice(chain.from_iterable(Order.of(recipe, set_sizes(pictures.source))), count)
@@ -70,9 +69,6 @@ def save_samples(folder: RunFolder, pictures: TrainingPictures, recipe: Recipe) 
     """Draw the first pictures with their labels into samples/training.jpg."""
     folder.samples.mkdir(exist_ok=True)
     write_picture(folder.samples / "training.jpg", contact_sheet(training_samples(pictures, recipe, SHOWN)))
-
-
-EDGES = (0.0, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)  # pixels
 
 
 def seen(data: DataNames, recipe: Recipe, count: int, on_event: RunListener = ignore) -> SeenReport:
@@ -118,9 +114,6 @@ def seen(data: DataNames, recipe: Recipe, count: int, on_event: RunListener = ig
 
 def with_drawing(report: SeenReport, path: Path) -> SeenReport:
     """Draw the histograms into ``path`` and note it in the report. Raises DataError."""
-    from featherface_core.data.stats import draw_seen
-    from featherface_core.pictures import write_picture
-
     write_picture(path, draw_seen(report))
     return replace(report, drawn=str(path))
 

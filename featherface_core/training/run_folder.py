@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from featherface_core.config import load_yaml, with_values
 from featherface_core.errors import ConfigError, DataError, WeightsError, first_sentence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 METRICS = "metrics.jsonl"
+CHECKPOINT_SCHEMA = 1
+MOST_BAD_BATCHES = 10  # kept of a run: each may be tens of megabytes
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,16 @@ class Curves:
         self._writer.flush()
 
 
-CHECKPOINT_SCHEMA = 1
-MOST_BAD_BATCHES = 10  # kept of a run: each may be tens of megabytes
+class Stateful(Protocol):
+    """Anything that a checkpoint keeps."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it is made of."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Become what ``state_dict`` gave."""
+        ...
 
 
 class RunFolder:

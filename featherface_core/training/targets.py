@@ -10,6 +10,8 @@ from torch import Tensor
 from featherface_core.boxes import VARIANCES, make_anchors
 from featherface_core.data.annotation import Faces
 
+SMALLEST = 1e-3  # pixels: keeps the logarithm of a side finite
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -66,9 +68,6 @@ class Targets:
 def anchors_of(height: int, width: int, device: str = "cpu") -> Tensor:
     """Anchors (A, 4), centre x, y, width, height, as a tensor; see boxes.make_anchors."""
     return torch.from_numpy(make_anchors(height, width)).to(device)
-
-
-SMALLEST = 1e-3  # pixels: keeps the logarithm of a side finite
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:

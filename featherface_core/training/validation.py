@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,43 @@ def describe(config: ValidationConfig, source: PictureSource) -> str:
     if small is not None:
         words += f"; mean of this AP and that at {small.view()}, faces below {SMALLEST:g} px there ignored"
     return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The validation whose weights are kept. epoch 0: none gave an AP. ap, recall, whole, small: see Validation.
+
+    loss: of the validation, or its landmark term where that alone chooses.
+    """
+
+    epoch: int = 0
+    ap: float = -1.0
+    recall: float = 0.0
+    loss: float = math.inf
+    whole: float | None = None
+    small: float | None = None
+
+    @classmethod
+    def of(cls, epoch: int, validation: Validation, loss: float) -> "Best":
+        """Of the validation after ``epoch``."""
+        v, small = validation, validation.small
+        return cls(
+            epoch=epoch,
+            ap=v.ap,
+            recall=v.recall,
+            loss=loss,
+            whole=v.whole.ap,
+            small=None if small is None else small.ap,
+        )
+
+    @classmethod
+    def read(cls, state: Mapping[str, Any]) -> "Best":
+        """From a checkpoint; the first ones hold [epoch, AP, recall], and the loss beside it."""
+        best = state["best"]
+        if isinstance(best, dict):
+            return cls(**best)
+        epoch, ap, recall = best
+        return cls(epoch=epoch, ap=ap, recall=recall, loss=state["best_loss"])
 
 
 def validate(

@@ -13,6 +13,10 @@ from featherface_core.recipe import AugmentConfig
 OFFICIAL_SCALES = (0.3, 0.45, 0.6, 0.8, 1.0)  # of the short side; RetinaFace's training crops
 TRIES = 50
 LARGEST_ZOOM = 4.0  # of a crop around a face, in all but tiny pictures: blur teaches nothing
+SMALLEST_PIECE = 48  # pixels: side of the narrowest strip that is filled, and short side of the smallest picture
+# share of the windows that are anywhere in their picture, at the same scales: not all that is large and blurred is a face
+ELSEWHERE = 0.4
+ROOM = 0.9  # of the shorter side of its room: the largest size that a face is brought to
 
 
 def choose_crop(
@@ -70,12 +74,6 @@ def _around_face(
     room = side - sides
     corner = box[:2] - rng.random(2) * np.maximum(room, 0) - np.minimum(room, 0) / 2
     return round(float(corner[0])), round(float(corner[1])), max(side, 8)
-
-
-SMALLEST_PIECE = 48  # pixels: side of the narrowest strip that is filled, and short side of the smallest picture
-# share of the windows that are anywhere in their picture, at the same scales: not all that is large and blurred is a face
-ELSEWHERE = 0.4
-ROOM = 0.9  # of the shorter side of its room: the largest size that a face is brought to
 
 
 @dataclass(frozen=True)

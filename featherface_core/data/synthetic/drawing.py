@@ -15,6 +15,27 @@ _TURN = np.linspace(0, 2 * math.pi, 40, endpoint=False)
 COS, SIN = np.cos(_TURN), np.sin(_TURN)
 _HALF_TURN = np.linspace(math.pi * 0.94, math.pi * 2.06, 17)
 _ARC_COS, _ARC_SIN = np.cos(_HALF_TURN), np.sin(_HALF_TURN)
+Colour = tuple[float, float, float]  # blue, green, red, 0 to 255
+# light to dark, red, green, blue: from the lightest to the darkest human skin, with a little more red than the Monk scale
+_SKINS = np.array(
+    [
+        (250, 226, 208),
+        (244, 212, 188),
+        (236, 198, 168),
+        (224, 180, 146),
+        (205, 156, 118),
+        (178, 128, 92),
+        (146, 100, 70),
+        (112, 76, 54),
+        (82, 56, 42),
+        (58, 40, 32),
+    ],
+    np.float64,
+)
+HAIRS = ((28, 24, 22), (40, 32, 30), (24, 36, 56), (38, 58, 92), (60, 96, 140), (110, 165, 205), (34, 66, 140))
+GREY_HAIRS = ((150, 150, 150), (205, 205, 208))
+IRISES = ((34, 52, 80), (24, 36, 56), (150, 120, 84), (96, 120, 88), (40, 74, 110))
+FIXED = 4  # binary places of OpenCV's fixed-point coordinates
 
 
 @lru_cache
@@ -58,29 +79,6 @@ def _paired(x: Points, y: Points) -> Points:
     return points
 
 
-Colour = tuple[float, float, float]  # blue, green, red, 0 to 255
-
-# light to dark, red, green, blue: from the lightest to the darkest human skin, with a little more red than the Monk scale
-_SKINS = np.array(
-    [
-        (250, 226, 208),
-        (244, 212, 188),
-        (236, 198, 168),
-        (224, 180, 146),
-        (205, 156, 118),
-        (178, 128, 92),
-        (146, 100, 70),
-        (112, 76, 54),
-        (82, 56, 42),
-        (58, 40, 32),
-    ],
-    np.float64,
-)
-HAIRS = ((28, 24, 22), (40, 32, 30), (24, 36, 56), (38, 58, 92), (60, 96, 140), (110, 165, 205), (34, 66, 140))
-GREY_HAIRS = ((150, 150, 150), (205, 205, 208))
-IRISES = ((34, 52, 80), (24, 36, 56), (150, 120, 84), (96, 120, 88), (40, 74, 110))
-
-
 def any_colour(r: Random) -> Colour:
     """Any colour, mostly not very saturated."""
     light = 20 + 225 * r.random()
@@ -113,9 +111,6 @@ def any_skin(r: Random) -> Colour:
         min(250.0, green * light * r.uniform(0.96, 1.04)),
         min(250.0, red * light),
     )
-
-
-FIXED = 4  # binary places of OpenCV's fixed-point coordinates
 
 
 class Pen:

@@ -21,6 +21,8 @@ from featherface_core.data.synthetic.drawing import (
 from featherface_core.data.synthetic.head import draw_head
 from featherface_core.data.synthetic.person import Person
 
+_DETAIL = 32.0  # pixels a unit has at least while a face is drawn; smaller faces are drawn larger and averaged down
+
 
 def draw_body(pen: Pen, r: Random, person: Person, clothes: Colour) -> None:
     """Shoulders, chest, and what else fits below; a little shade so that it is not one flat spot."""
@@ -48,9 +50,6 @@ def draw_body(pen: Pen, r: Random, person: Person, clothes: Colour) -> None:
         pen.stroke(
             [(lean + side * wide * 0.72, slope + 0.9), (lean + side * wide * 0.74, end)], scaled(clothes, 0.7), 0.05
         )
-
-
-_DETAIL = 32.0  # pixels a unit has at least while a face is drawn; smaller faces are drawn larger and averaged down
 
 
 def draw_person(picture: Picture, person: Person) -> None:

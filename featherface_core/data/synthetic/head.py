@@ -23,6 +23,8 @@ from featherface_core.data.synthetic.person import Person
 from featherface_core.data.synthetic.skin import lay, skin_tile
 from featherface_core.data.synthetic.things import draw_occluder
 
+_STRANDS = np.linspace(0.1, 0.9, 10)  # where along the hairline
+
 
 def draw_features(pen: Pen, r: Random, person: Person, skin: Colour, hair: Colour) -> None:
     """Brows, eyes, nostrils and mouth, each as narrow as the turned head makes it."""
@@ -147,9 +149,6 @@ def draw_glasses(pen: Pen, r: Random, person: Person, tinted: bool) -> None:
     pen.stroke(curve((ax + rx * 0.9, ay), ((ax + bx) / 2, ay - 0.03), (bx - rx * 0.9, by)), frame, width)
     for sign, x, y in ((-1, ax, ay), (1, bx, by)):
         pen.stroke([(x + sign * rx * 0.9, y - 0.02), (sign * person.half * 0.98, y - 0.04)], frame, width)
-
-
-_STRANDS = np.linspace(0.1, 0.9, 10)  # where along the hairline
 
 
 def draw_hair(pen: Pen, r: Random, person: Person, hair: Colour, style: str, top: float, back: float) -> None:

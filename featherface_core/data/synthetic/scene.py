@@ -13,6 +13,11 @@ from featherface_core.data.annotation import Faces, Picture
 from featherface_core.data.synthetic.drawing import COS, SIN, Colour, Pen, any_colour, mix, scaled
 from featherface_core.data.synthetic.person import Box, Person
 
+SMALLEST_FACE = 16.0  # pixels, longer side
+LARGEST_FACE = 0.6  # of the picture's side
+MOST_COVERED = 0.12  # of a face's box, by a larger face in front of it
+FACES_PER_PICTURE = (8, 30, 22, 16, 11, 8, 5)  # how often 0, 1, ... 6, in per cent
+
 
 def _blocks(r: Random, height: int, width: int, channels: int = 3) -> Picture:
     """Random bytes (height, width, channels)."""
@@ -176,12 +181,6 @@ def finish(picture: Picture, r: Random, size: int) -> Picture:
         packed = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, r.randint(25, 85)])[1]
         picture = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
     return picture
-
-
-SMALLEST_FACE = 16.0  # pixels, longer side
-LARGEST_FACE = 0.6  # of the picture's side
-MOST_COVERED = 0.12  # of a face's box, by a larger face in front of it
-FACES_PER_PICTURE = (8, 30, 22, 16, 11, 8, 5)  # how often 0, 1, ... 6, in per cent
 
 
 def place_people(r: Random, size: int) -> list[Person]:
