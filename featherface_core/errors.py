@@ -82,7 +82,7 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     """A hint that names the closest of ``known``, or lists them all.
 
     >>> did_you_mean("v3", ["v1", "v2"])
-    "did you mean 'v1'? known: v1, v2"
+    "did you mean 'v2'? known: v1, v2"
     """
     names = sorted(known)
     close = get_close_matches(value, names, n=1, cutoff=0.5)

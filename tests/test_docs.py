@@ -1,6 +1,7 @@
 """What the documents say can be done: their commands parse, their links lead somewhere, their Python compiles."""
 
 import ast
+import doctest
 import re
 import shlex
 import tomllib
@@ -110,6 +111,16 @@ featherface bogus
     assert "--colour" in problem(found[0])
     assert "--modell" in problem(found[4])
     assert "parms" in problem(found[5])
+
+
+WITH_EXAMPLES = sorted(p for p in (ROOT / "featherface_core").rglob("*.py") if ">>> " in p.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_examples_in_docstrings_print_what_they_say(path: Path) -> None:
+    module = import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    assert any(test.examples for test in doctest.DocTestFinder().find(module))  # those marked SKIP too
+    assert doctest.testmod(module).failed == 0
 
 
 def test_the_changelog_has_a_dated_entry_for_this_version() -> None:
